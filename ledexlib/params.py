@@ -1,0 +1,158 @@
+"""One flat, typed vocabulary of parameters for every notebook, file and command line.
+
+YAML files layer from left to right (the later file wins), then ``key=value`` overrides. Everything is checked before
+anything runs: an unknown name, a wrong type or an impossible value is refused with its place and the nearest name.
+Defaults are the paper's where the paper states one, except for sizes: ``max_problems`` keeps an interactive run short.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Iterable, Literal, Mapping
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+
+class ParameterError(ValueError):
+    """A parameter that cannot be used; the message names the file, the key and what would be right."""
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads ``1e-5`` (no dot) as text; take such text as the number it is."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_number)]
+Backend = Literal["transformers", "endpoint", "simulated"]
+
+
+class Params(BaseModel):
+    """The resolved parameters of a run. Field descriptions are the documentation shown to users."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    # The run
+    run: str = Field("scratch", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the run, a folder under `outputs`")
+    outputs: str = Field("outputs", description="folder of all runs; a relative path starts at the repository")
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+
+    # Problems
+    benchmark: str = Field("mini-mbpp", description="problems to collect from: a benchmark's name, or 'jsonl' with `problems_path`")
+    split: str = Field("train", description="split of the benchmark")
+    problems_path: str | None = Field(None, description="file or folder with the benchmark's original data; None loads it from the hub")
+    max_problems: int | None = Field(20, ge=1, description="use only the first so many problems; None uses all")
+    decontaminate_against: list[str] = Field(
+        [], description="drop problems that overlap with these: a benchmark's name, or NAME=PATH for its data at PATH"
+    )
+    decontaminate_ngram: int = Field(13, ge=2, description="length in tokens of a shared n-gram that counts as overlap")
+
+    # The model that writes the first programs
+    model: str = Field("mini", description="'mini' (the packaged backbone), a checkpoint folder, or a model name for the hub or endpoint")
+    model_backend: Backend = Field("transformers", description="who runs the model: transformers in process, or an OpenAI-compatible endpoint")
+    model_endpoints: list[str] = Field([], description="base URLs of the endpoints that serve the model, such as http://localhost:8000/v1")
+    n_solutions: int = Field(20, ge=1, description="solutions sampled for each problem (paper: 20)")
+    solution_temperature: Real = Field(1.0, ge=0, description="sampling temperature of solutions (paper: 1.0)")
+    solution_max_tokens: int = Field(192, ge=1, description="longest solution, in tokens")
+
+    # The teacher that explains and repairs
+    teacher: str = Field("mini-teacher", description="'mini-teacher' (simulated), a checkpoint folder, or a model name")
+    teacher_backend: Backend = Field("simulated", description="who runs the teacher; 'simulated' is the mini world's stand-in")
+    teacher_endpoints: list[str] = Field([], description="base URLs of the endpoints that serve the teacher")
+    teacher_style: Literal["chat", "few_shot"] = Field("chat", description="chat for instruction-tuned teachers, few_shot for base models")
+    n_refinements: int = Field(10, ge=1, description="explanation + refinement samples for each wrong solution (paper: 10)")
+    refinement_temperature: Real = Field(0.8, ge=0, description="sampling temperature of refinements (paper: 0.8)")
+    refinement_max_tokens: int = Field(512, ge=1, description="longest explanation and refinement together, in tokens")
+
+    # Generation
+    top_p: Real = Field(1.0, gt=0, le=1, description="nucleus sampling: keep the smallest set of tokens with this probability")
+    prompts_per_batch: int = Field(8, ge=1, description="prompts generated together and saved together; part of what makes a run reproducible")
+    requests_in_flight: int = Field(16, ge=1, description="most concurrent requests to all endpoints together")
+    request_timeout: Real = Field(120.0, gt=0, description="seconds before a request to an endpoint is given up and tried again")
+    request_attempts: int = Field(6, ge=1, description="tries of one request before the stage stops with its error")
+    cost_per_million_input: Real = Field(0.0, ge=0, description="endpoint price of a million prompt tokens, for the cost log")
+    cost_per_million_output: Real = Field(0.0, ge=0, description="endpoint price of a million completion tokens, for the cost log")
+
+    # Recorded attempts instead of live sampling
+    recorded: list[str] = Field([], description="files of recorded attempts to verify instead of live samples")
+
+    # Execution of programs
+    workers: int = Field(2, ge=1, description="programs verified at once")
+    timeout: Real = Field(5.0, gt=0, description="seconds a program may run against all its tests")
+    memory_mb: int = Field(1024, ge=64, description="memory a program may use, in MiB")
+
+
+FIELDS: Mapping[str, Any] = Params.model_fields
+
+
+def _explain(error: ValidationError, where: Mapping[str, str]) -> str:
+    """One line for each problem pydantic found: file, key, what is wrong, what would be right."""
+    lines = []
+    for item in error.errors():
+        key = str(item["loc"][0])
+        place = where.get(key, "parameters")
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else "; see ledexlib/params.py for the vocabulary"
+            lines.append(f"{place}: '{key}' is not a parameter{hint}")
+        else:
+            field = FIELDS[key]
+            lines.append(f"{place}: '{key}' = {item['input']!r}: {item['msg'].lower()} ({field.description})")
+    return "\n".join(lines)
+
+
+def check(values: Mapping[str, Any], where: Mapping[str, str] | None = None) -> Params:
+    """The parameters with these values and defaults for the rest; raises ParameterError naming each fault."""
+    try:
+        return Params(**values)
+    except ValidationError as error:
+        raise ParameterError(_explain(error, where or {})) from None
+
+
+def from_notebook(variables: Mapping[str, Any]) -> Params:
+    """The parameters among a notebook's variables: call as ``from_notebook(globals())`` below the parameters cell."""
+    values = {name: variables[name] for name in FIELDS if name in variables}
+    return check(values, dict.fromkeys(values, "notebook's parameters cell"))
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """The flat mapping in a YAML file; raises ParameterError if the file is missing, broken or not flat."""
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(str(p) for p in path.parent.glob("*.yaml"))) or "none in that folder"
+        raise ParameterError(f"{path}: no such parameter file (there is: {known})") from None
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ParameterError(f"{path}: expected lines of 'name: value', got a {type(data).__name__}")
+    return {str(key): value for key, value in data.items()}
+
+
+def load(files: Iterable[Path | str] = (), overrides: Iterable[str] = ()) -> Params:
+    """The parameters of these YAML files, layered left to right, then of ``key=value`` overrides (values are YAML)."""
+    values: dict[str, Any] = {}
+    where: dict[str, str] = {}
+    for path in files:
+        layer = read_yaml(path)
+        values.update(layer)
+        where.update(dict.fromkeys(layer, str(path)))
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ParameterError(f"--set {text}: expected key=value")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ParameterError(f"--set {text}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+        where[key.strip()] = f"--set {text}"
+    return check(values, where)
