@@ -1,0 +1,17 @@
+"""Fixtures shared by the tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real benchmarks and recorded attempts beside the checkout, or the test is skipped."""
+    folder = Path(os.environ.get("LEDEX_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no benchmark data at {folder}; set LEDEX_SHARED_DATA to a folder that has it")
+    return folder
