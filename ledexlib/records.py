@@ -32,7 +32,7 @@ class Assertion(Record):
 
 
 class Check(Record):
-    """Source of a function ``check(candidate)``, called with the problem's entry point; every ``assert`` in it is a test.
+    """Source of a function ``check(candidate)``, called with the problem's entry point; every ``assert`` is a test.
 
     This is HumanEval's form. ``candidate`` is the value of the expression ``Problem.entry_point``.
     """
@@ -45,16 +45,18 @@ class Call(Record):
     """A call of the entry point whose result is compared with an expected value.
 
     ``arguments`` and ``expected`` are Python literals (``inf`` and ``nan`` allowed); ``arguments`` is a tuple.
-    ``expected`` None means: what the problem's reference returns. ``comparison`` is ``equal``, ``set`` (order and
-    repetition do not matter) or ``same_none`` (only whether the result is None matters), as EvalPlus needs.
-    ``tolerance`` is absolute, for floats and containers of floats; 0 asks for equality.
+    ``expected`` None means: what the problem's reference returns. ``comparison`` is ``equal``; ``set`` (order and
+    repetition do not matter); ``same_none`` (only whether the result is None matters; a bool stands for the answer to
+    that question), as EvalPlus needs; or ``json`` (a tuple equals the list with its items), as APPS needs.
+    ``tolerance`` is absolute, for floats and containers of floats, beside a relative one of 1e-7 (EvalPlus's rule);
+    0 asks for equality.
     """
 
     kind: Literal["call"] = "call"
     arguments: str
     expected: str | None = None
     tolerance: float = 0.0
-    comparison: Literal["equal", "set", "same_none"] = "equal"
+    comparison: Literal["equal", "set", "same_none", "json"] = "equal"
 
 
 class InputOutput(Record):
