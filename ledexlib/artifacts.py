@@ -223,11 +223,8 @@ class Progress:
 
     def _write(self, elapsed: float) -> None:
         rate, left = self._rate(elapsed), self._left(elapsed)
-        write_json(
-            self.path,
-            {"label": self.label, "count": self.count, "total": self.total, "rate": rate, "seconds_left": left},
-            sync=False,
-        )
+        counts = {"label": self.label, "count": self.count, "total": self.total}
+        write_json(self.path, {**counts, "rate": rate, "seconds_left": left, "time": time.time()}, sync=False)
 
     def close(self) -> None:
         """Write and print the last state."""

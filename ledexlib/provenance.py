@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -24,6 +25,7 @@ def _output(*command: str) -> str | None:
     return done.stdout.strip()
 
 
+@functools.cache  # reading 150 packages' metadata takes a third of a second
 def versions() -> dict[str, str]:
     """Python's version and that of every installed package."""
     packages = {
@@ -39,6 +41,7 @@ def commit(root: Path) -> dict[str, Any]:
     return {"commit": name, "dirty": None if changes is None else bool(changes)}
 
 
+@functools.cache
 def hardware() -> dict[str, Any]:
     """CPU model, cores this process may use, memory in GiB, and the name and memory of each GPU."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

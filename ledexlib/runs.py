@@ -51,6 +51,11 @@ def resolve(path: Path | str) -> Path:
     return ROOT / Path(path).expanduser()
 
 
+def shown(path: Path) -> str:
+    """A path for people: from the repository where it lies inside."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
 def run_folder(p: Params) -> Path:
     """The folder of the run that the parameters name."""
     return resolve(p.outputs) / p.run
@@ -247,7 +252,7 @@ class Stage:
         summary = {name: about[name] for name in ("key", "seconds", "finished", "commit", "dirty")}
         record_run(self.params, (), {self.name: summary})
         _locks.pop(self._lock_path).close()
-        print(f"{self.name} done after {duration(seconds)}: {self.folder}")
+        print(f"{self.name} done after {duration(seconds)}: {shown(self.folder)}")
 
 
 def open_stage(name: str, p: Params, notebooks_folder: Path | str = NOTEBOOKS) -> Stage:
@@ -263,7 +268,9 @@ def open_stage(name: str, p: Params, notebooks_folder: Path | str = NOTEBOOKS) -
     return stage
 
 
-def record_run(p: Params, names: Iterable[str], stages: Mapping[str, Any] | None = None) -> None:
+def record_run(
+    p: Params, names: Iterable[str], stages: Mapping[str, Any] | None = None, command: str | None = None
+) -> None:
     """Bring ``run.json`` up to date: the parameters of these names, finished stages, versions, commit, hardware."""
     folder = run_folder(p)
     folder.mkdir(parents=True, exist_ok=True)
@@ -275,6 +282,7 @@ def record_run(p: Params, names: Iterable[str], stages: Mapping[str, Any] | None
         about = read_json(folder / "run.json") or {"run": p.run, "started": now, "parameters": {}, "stages": {}}
         about["parameters"].update({name: getattr(p, name) for name in names})
         about["stages"].update(stages or {})
+        about["command"] = command or about.get("command")
         about.update(
             updated=now,
             **provenance.commit(ROOT),

@@ -1,0 +1,34 @@
+# make demo · make test · make lab · make bench. All paths are relative: the folder's own path may hold spaces.
+
+# The first interpreter that can make the environment; choose another with: make PYTHON=/path/to/python demo
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	2>/dev/null && echo "$$python" && break; done)
+RUN := .venv/bin/python -m
+
+.PHONY: demo test lab bench strip
+demo: .venv/installed
+	$(RUN) ledexlib run params/demo.yaml --run demo
+
+test: .venv/installed
+	$(RUN) pytest
+
+lab: .venv/installed
+	$(RUN) jupyterlab notebooks
+
+bench: .venv/installed
+	@set -e; for script in tests/benchmarks/*.py; do echo "== $$script"; .venv/bin/python "$$script"; done
+
+# Take outputs and execution metadata out of the notebooks before they are committed.
+strip: .venv/installed
+	$(RUN) nbconvert --clear-output --inplace --ClearMetadataPreprocessor.enabled=True \
+	"--ClearMetadataPreprocessor.preserve_cell_metadata_mask={'tags'}" \
+	"--ClearMetadataPreprocessor.preserve_nb_metadata_mask={'kernelspec'}" notebooks/*.ipynb
+
+.venv/installed: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed and was not found; install it, or \
+	name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; }
+	test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
+	$(RUN) pip install -r requirements.txt
+	$(RUN) pip install --no-deps --no-build-isolation --editable .
+	touch .venv/installed

@@ -1,0 +1,83 @@
+"""The command line: ``python -m ledexlib run | status | verify``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ledexlib.runs import NOTEBOOKS, resolve
+
+
+def parser(wanted: str | None) -> argparse.ArgumentParser:
+    """The argument parser; the options of ``verify`` are filled in only if that is the subcommand wanted."""
+    top = argparse.ArgumentParser(prog="python -m ledexlib", description="Make, list and verify LeDex runs.")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the notebooks in order, skipping stages that are up to date")
+    run.add_argument("files", nargs="*", type=Path, metavar="PARAMS.yaml", help="parameter files; a later one wins")
+    run.add_argument("--run", dest="name", metavar="NAME", help="name of the run, its folder under outputs/")
+    run.add_argument("--from", dest="first", metavar="STAGE", help="first stage: 01_collect, collect or 01")
+    run.add_argument("--to", dest="last", metavar="STAGE", help="last stage")
+    run.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
+    run.add_argument("--notebooks", dest="folder", type=Path, default=NOTEBOOKS, help="folder of the notebooks")
+
+    status = commands.add_parser("status", help="list runs, stages, times and key metrics")
+    status.add_argument("--run", dest="name", metavar="NAME", help="only this run")
+    status.add_argument("--outputs", default="outputs", help="folder of all runs")
+
+    verify = commands.add_parser("verify", help="run programs against a benchmark's tests")
+    if wanted == "verify":
+        from ledexlib import verify as verifier
+
+        verifier.add_arguments(verify)
+    return top
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """``python -m ledexlib run``: status 0, 1 after a failed stage, 2 if refused, 130 after an interrupt."""
+    from ledexlib import pipeline
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's kill ends a run like Ctrl-C
+    options = {name: value for name, value in vars(arguments).items() if name != "command"}
+    try:
+        return pipeline.run(**options)
+    except pipeline.REFUSED as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def status_command(arguments: argparse.Namespace) -> int:
+    """``python -m ledexlib status``."""
+    from ledexlib import report
+    from ledexlib.runs import StageError
+
+    try:
+        print(report.status(resolve(arguments.outputs), arguments.name))
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a subcommand; the exit status."""
+    words = sys.argv[1:] if words is None else words
+    top = parser(words[0] if words else None)
+    arguments = top.parse_args(words)
+    if arguments.command is None:
+        top.print_help()
+        return 0
+    if arguments.command == "verify":
+        from ledexlib import verify
+
+        return verify.main(arguments) or 0
+    return {"run": run_command, "status": status_command}[arguments.command](arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
