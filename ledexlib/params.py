@@ -7,9 +7,11 @@ Defaults are the paper's where the paper states one, except for sizes: ``max_pro
 
 from __future__ import annotations
 
+import ast
 import difflib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Iterable, Literal, Mapping
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -115,9 +117,19 @@ def check(values: Mapping[str, Any], where: Mapping[str, str] | None = None) -> 
         raise ParameterError(_explain(error, where or {})) from None
 
 
+def _injected(variables: Mapping[str, Any]) -> list[str]:
+    """Names that papermill assigned in the cell it inserts; it only warns of a name that it does not know."""
+    cells = [ast.parse(source) for source in variables.get("In", ()) if source.startswith("# Parameters\n")]
+    statements = [statement for cell in cells for statement in cell.body if isinstance(statement, ast.Assign)]
+    return [target.id for statement in statements for target in statement.targets if isinstance(target, ast.Name)]
+
+
 def from_notebook(variables: Mapping[str, Any]) -> Params:
-    """The parameters among a notebook's variables: call as ``from_notebook(globals())`` below the parameters cell."""
-    values = {name: variables[name] for name in FIELDS if name in variables}
+    """The parameters among a notebook's variables: call as ``from_notebook(globals())`` below the parameters cell.
+
+    Raises ParameterError for a bad value, and for a name given to papermill that is not a parameter.
+    """
+    values = {name: variables[name] for name in [*FIELDS, *_injected(variables)] if name in variables}
     return check(values, dict.fromkeys(values, "notebook's parameters cell"))
 
 
