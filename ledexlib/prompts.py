@@ -69,10 +69,14 @@ def task_text(problem: Problem) -> str:
 def few_shot_solution(problem: Problem, shots: Sequence[Problem]) -> str:
     """A prompt for a base model: solved tasks, then this one; a completion ends with ``[DONE]`` (paper: 3 shots).
 
-    A stub problem's prompt ends with the stub, so that the completion continues it.
+    A stub problem's code begins with its stub, which says what to do: the task line only asks to complete it.
     """
-    solved = [f"Task: {task_text(shot)}\n{BEGIN}\n{shot.reference}\n{DONE}\n" for shot in shots]
-    return "\n".join([*solved, f"Task: {task_text(problem)}\n{BEGIN}\n{problem.stub}"])
+    blocks = [f"{_open_block(shot)}{shot.reference.removeprefix(shot.stub)}\n{DONE}\n" for shot in shots]
+    return "\n".join([*blocks, _open_block(problem)])
+
+
+def _open_block(problem: Problem) -> str:
+    return f"Task: {COMPLETE if problem.stub else problem.prompt}\n{BEGIN}\n{problem.stub}"
 
 
 def few_shot_refinement(

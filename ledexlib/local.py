@@ -1,0 +1,267 @@
+"""Sampling from a model in this process, with transformers.
+
+The loop is short and the project's own instead of ``model.generate``: each prompt is read once for all its samples,
+rows that have ended leave the batch, the cache is laid out once, and every sample has random numbers of its own, so
+that neither its neighbours in the batch nor a checkpoint's generation config change it, and the global random state is
+untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.cache_utils import DynamicLayer
+
+from ledexlib.generate import STOP, Completion
+from ledexlib.prompts import CHAT_TEMPLATE, Prompt
+from ledexlib.records import Sampling
+
+Row = tuple[int, int]  # one completion: number of its prompt, number of the sample
+
+
+class TransformersGenerator:
+    """A causal language model of transformers, in this process.
+
+    ``path`` is a checkpoint folder or a name on the hub. The model runs on a GPU where there is one (in bfloat16, or
+    float16 where the GPU lacks it), else on the CPU in float32; ``device`` may be "auto" to spread it over several.
+    ``stop`` ends the completions of text prompts; answers to conversations end with their turn. A batch holds at most
+    ``max_batch_tokens`` tokens (rows times longest prompt and completion), which bounds the memory of its cache.
+    """
+
+    def __init__(
+        self, path: str | Path, device: str | None = None, dtype: str | None = None, stop: Sequence[str] = STOP,
+        max_batch_tokens: int = 65_536, name: str | None = None,
+    ) -> None:  # fmt: skip
+        gpu = torch.cuda.is_available()
+        device = device or ("cuda" if gpu else "cpu")
+        dtype = dtype or (("bfloat16" if torch.cuda.is_bf16_supported() else "float16") if gpu else "float32")
+        self.name = name or str(path)
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map=device).eval()
+        self.max_batch_tokens = max_batch_tokens
+        self.context = getattr(self.model.config, "max_position_embeddings", None)
+        self._ends = _end_ids(self.model.generation_config, self.tokenizer)
+        turn_ids, turn_strings = self._end_of_turn()
+        self._turn_ends = self._ends | turn_ids
+        self._stop = _StopStrings(self.tokenizer, stop)
+        self._turn_stop = _StopStrings(self.tokenizer, turn_strings)
+
+    def generate(self, prompts: Sequence[Prompt], n: int, sampling: Sampling) -> list[list[Completion]]:
+        """``n`` completions of each prompt; raises ValueError for a prompt that fills the model's context."""
+        encoded = [self._encode(prompt) for prompt in prompts]
+        for number, ids in enumerate(encoded):
+            if self.context is not None and len(ids) >= self.context:
+                raise ValueError(
+                    f"prompt {number} has {len(ids)} tokens, but {self.name} reads at most {self.context}, "
+                    "prompt and completion together: shorten the prompt or choose a model with a longer context"
+                )
+        answers: list[list[Completion]] = [[] for _ in prompts]
+        # Text and conversations end differently; batches of similar length waste little padding.
+        for chat in (False, True):
+            kind = [i for i, prompt in enumerate(prompts) if isinstance(prompt, str) != chat]
+            rows = [(i, sample) for i in sorted(kind, key=lambda i: len(encoded[i])) for sample in range(n)]
+            for batch in self._batches(rows, encoded, sampling.max_tokens):
+                for (i, _), completion in zip(batch, self._run(batch, encoded, sampling, chat), strict=True):
+                    answers[i].append(completion)
+        return answers
+
+    def _batches(self, rows: list[Row], encoded: list[list[int]], max_tokens: int) -> Iterator[list[Row]]:
+        batch: list[Row] = []
+        for row in rows:  # sorted: the newest row has the longest prompt
+            if batch and (len(batch) + 1) * (len(encoded[row[0]]) + max_tokens) > self.max_batch_tokens:
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _run(
+        self, rows: list[Row], encoded: list[list[int]], sampling: Sampling, chat: bool
+    ) -> list[Completion]:
+        """The completions of one batch."""
+        unique = sorted({i for i, _ in rows})
+        prompts = [encoded[i] for i in unique]
+        copies = [unique.index(i) for i, _ in rows]
+        noise = [np.random.default_rng((sampling.seed, *row)).random(sampling.max_tokens) for row in rows]
+        room = [self.context - len(encoded[i]) if self.context else sampling.max_tokens for i, _ in rows]
+        budgets = [min(sampling.max_tokens, space) for space in room]
+        ends, stop = (self._turn_ends, self._turn_stop) if chat else (self._ends, self._stop)
+        tokens, finished = self._sample(prompts, copies, np.array(noise), budgets, sampling, ends, stop)
+        return [
+            Completion(stop.cut(self._text(prompts[copy], ids, ends)), len(ids), done)
+            for copy, ids, done in zip(copies, tokens, finished, strict=True)
+        ]
+
+    def _sample(
+        self, prompts: list[list[int]], copies: list[int], noise: np.ndarray, budgets: list[int], sampling: Sampling,
+        ends: set[int], stop: _StopStrings,
+    ) -> tuple[list[list[int]], list[bool]]:  # fmt: skip
+        """Token ids sampled for each row, and whether it ended by itself.
+
+        ``copies[row]`` is the row's prompt; ``noise[row, step]`` in [0, 1) chooses its token at that step.
+        """
+        device, steps = self.model.device, max(budgets)
+        last_position = (self.context or 2**31) - 1
+        tokens: list[list[int]] = [[] for _ in copies]
+        finished, over = [False] * len(copies), [False] * len(copies)
+        rows = list(range(len(copies)))  # those in the batch
+        with torch.inference_mode():
+            ids, mask = _left_padded(prompts, device)
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)  # right for rotary and for learned absolute positions
+            out = self.model(ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
+            cache, keep = out.past_key_values, torch.tensor(copies, device=device)
+            cache.batch_select_indices(keep)  # the prompt is read once, its cache copied to each of its samples
+            cache.layers = [_RoomyLayer(la, steps) if type(la) is DynamicLayer else la for la in cache.layers]
+            logits, mask, position = out.logits[keep, -1], mask[keep], positions[keep, -1:]
+            for step in range(steps):
+                chosen = _choose(logits, torch.from_numpy(noise[rows, step]), sampling)
+                for row, token in zip(rows, chosen.tolist(), strict=True):
+                    if not over[row]:
+                        tokens[row].append(token)
+                        finished[row] = token in ends or stop.reached(tokens[row])
+                        over[row] = finished[row] or len(tokens[row]) == budgets[row]
+                places = [place for place, row in enumerate(rows) if not over[row]]
+                if not places:
+                    break
+                if len(places) <= 0.9 * len(rows):  # removing rows copies the cache, so not for each one
+                    keep = torch.tensor(places, device=device)
+                    cache.batch_select_indices(keep)
+                    chosen, mask, position = chosen[keep], mask[keep], position[keep]
+                    rows = [rows[place] for place in places]
+                mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=-1)
+                position = (position + 1).clamp(max=last_position)  # of a row that is over and awaits removal
+                out = self.model(
+                    chosen[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
+                )
+                logits = out.logits[:, -1]
+        return tokens, finished
+
+    # Text to tokens and back
+
+    def _chat_text(self, messages: list[dict[str, str]], **options: Any) -> str:
+        return self.tokenizer.apply_chat_template(
+            messages, chat_template=self.tokenizer.chat_template or CHAT_TEMPLATE, tokenize=False, **options
+        )
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, str):
+            ids = self.tokenizer(prompt)["input_ids"]
+        else:  # a model's own template writes its special tokens
+            text = self._chat_text(prompt, add_generation_prompt=True)
+            ids = self.tokenizer(text, add_special_tokens=self.tokenizer.chat_template is None)["input_ids"]
+        if not ids:
+            raise ValueError("a prompt is empty: there is nothing to continue")
+        return ids
+
+    def _end_of_turn(self) -> tuple[set[int], list[str]]:
+        """What the chat template writes after an assistant's turn: a special token, or else a string."""
+        content = "answer"
+        messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": content}]
+        closing = self._chat_text(messages).rpartition(content)[2].strip()
+        if not closing:
+            return set(), []
+        first = self.tokenizer(closing, add_special_tokens=False)["input_ids"][0]
+        if first in self.tokenizer.all_special_ids or first in self.tokenizer.added_tokens_decoder:
+            return {first}, []
+        return set(), [closing]
+
+    def _text(self, prompt: list[int], ids: list[int], ends: set[int]) -> str:
+        """The text of sampled tokens, decoded behind the prompt's last ones: alone, some lose their first space."""
+        if ids and ids[-1] in ends:
+            ids = ids[:-1]
+        before = self._decode(prompt[-4:])
+        text = self._decode(prompt[-4:] + ids)
+        return text[len(before) :] if text.startswith(before) else self._decode(ids)
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+class _RoomyLayer(DynamicLayer):
+    """A layer's keys and values with room for the tokens to come; the stock layer copies all of them at each token."""
+
+    def __init__(self, layer: DynamicLayer, room: int) -> None:
+        super().__init__()
+        self.lazy_initialization(layer.keys, layer.values)
+        self._length = layer.keys.shape[-2]
+        space = (0, 0, 0, room)  # behind the tokens, the last but one dimension
+        self._room = [torch.nn.functional.pad(x, space) for x in (layer.keys, layer.values)]
+        self._show()
+
+    def _show(self) -> None:
+        self.keys, self.values = (x[:, :, : self._length] for x in self._room)
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        start, self._length = self._length, self._length + key_states.shape[-2]
+        for x, new in zip(self._room, (key_states, value_states), strict=True):
+            x[:, :, start : self._length] = new
+        self._show()
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        self._room = [x[indices] for x in self._room]
+        self._show()
+
+
+class _StopStrings:
+    """Strings that end a completion, looked for only when a token could be the last of one."""
+
+    def __init__(self, tokenizer: Any, strings: Sequence[str]) -> None:
+        self.strings = tuple(strings)
+        self._tokenizer = tokenizer
+        self._longest = max((len(string.encode()) for string in strings), default=0)  # in tokens of at least one byte
+        pieces = tokenizer.batch_decode([[i] for i in range(len(tokenizer))]) if strings else []
+        lasts = {string[-1] for string in strings} | {"\ufffd"}  # a piece of a character of several bytes
+        self._last = {i for i, piece in enumerate(pieces) if not lasts.isdisjoint(piece)}
+
+    def reached(self, ids: list[int]) -> bool:
+        """Whether the newest token completed a stop string."""
+        if ids[-1] not in self._last:
+            return False
+        tail = self._tokenizer.decode(ids[-self._longest - 1 :])
+        return any(string in tail for string in self.strings)
+
+    def cut(self, text: str) -> str:
+        """The text before the first stop string."""
+        return text[: min((text.find(string) for string in self.strings if string in text), default=len(text))]
+
+
+def _end_ids(config: Any, tokenizer: Any) -> set[int]:
+    """The end tokens that the checkpoint names; of its generation config nothing else is used."""
+    ids = config.eos_token_id
+    ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+    return {i for i in [*ids, tokenizer.eos_token_id] if i is not None}
+
+
+def _left_padded(prompts: list[list[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask, both of shape (prompts, longest prompt)."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+    return ids, mask
+
+
+def _choose(logits: torch.Tensor, noise: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """One token for each row of logits (rows, vocabulary): the best at temperature 0, else by inverting the CDF.
+
+    ``noise`` (rows), in [0, 1), says which; ``top_p`` keeps the smallest set of tokens with that probability.
+    """
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    probabilities = torch.softmax(logits.double() / sampling.temperature, -1)
+    order = None
+    if sampling.top_p < 1:
+        probabilities, order = probabilities.sort(-1, descending=True, stable=True)
+        before = probabilities.cumsum(-1) - probabilities
+        probabilities = probabilities.masked_fill(before >= sampling.top_p, 0)
+    cumulative = probabilities.cumsum(-1)
+    target = noise.to(logits.device)[:, None] * cumulative[:, -1:]
+    chosen = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
+    return (chosen if order is None else order.gather(-1, chosen)).squeeze(-1)
