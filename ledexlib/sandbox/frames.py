@@ -1,0 +1,34 @@
+"""The format of a child's report: frames, one after the other, each a header and a payload.
+
+Texts are a JSON list, values are plain data (see ``plain``). Standard library only: the worker loads this file.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+FRAME = struct.Struct("<cIQ")  # kind, test, length of the payload
+SETUP = b"S"  # the problem's setup raised this
+LOAD = b"L"  # the program raised this before its tests
+READY = b"R"  # the program has run, the tests begin
+PASS = b"P"  # an assert held
+FAIL = b"F"  # an assert did not hold: value that came out, value expected
+ERROR = b"E"  # a test raised this: type, message, line, function
+VALUE = b"V"  # a call returned this
+OPAQUE = b"O"  # a call returned what is not plain data: type, text
+END = b"Z"  # all tests have been run: the job's marker
+KINDS = frozenset((SETUP, LOAD, READY, PASS, FAIL, ERROR, VALUE, OPAQUE, END))
+
+
+def frames(report: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Kind, test, place and length of the payload of each frame between two places, up to the first that is none."""
+    while start + FRAME.size <= end:
+        report.seek(start)
+        kind, test, length = FRAME.unpack(report.read(FRAME.size))
+        start += FRAME.size
+        if kind not in KINDS or length > end - start:
+            return
+        yield kind, test, start, length
+        start += length

@@ -1,0 +1,150 @@
+"""Test code rewritten so that every ``assert`` reports for itself, and a failing one does not stop the rest.
+
+``assert f(2) == 5`` becomes, in effect::
+
+    try:
+        __ledex__.compare(0, "==", f(2), 5)
+    except BaseException:
+        __ledex__.raised(0)
+
+The operands keep their scope and order, and the recorder (``candidate.Recorder``) sees both values. Three kinds differ:
+
+- In a loop, an assert passes if all its executions do; once failed, it is skipped, so that it cannot fail forever.
+- Inside ``with``, inside ``try`` with handlers and inside a nested function, the test's own code relies on the
+  exception: there the assert stays as it is, with its number noted before and its success after.
+- An assert that the test's own control flow skips (a branch not taken) passes when the test runs to its end, as it does
+  in plain Python; when the test is cut short, it has not passed.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+
+RECORDER = "__ledex__"
+FILENAME = "<test>"
+CLOSE = ("isclose", "allclose")
+_OPERATORS = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+    ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
+}  # fmt: skip
+
+
+class TestCodeError(ValueError):
+    """Test code that cannot be used: it does not compile, or has no function ``check``."""
+
+
+@dataclass
+class Instrumented:
+    """Compiled test code; ``sources`` are its asserts' texts, ``deferred`` those judged only when it has ended."""
+
+    code: object
+    sources: list[str]
+    deferred: list[int] = field(default_factory=list)
+
+
+def instrument(source: str, first: int, is_check: bool) -> Instrumented:
+    """The code of an assertion statement or of a ``check`` function; its asserts are numbered from ``first``.
+
+    Code without any assert is one test, which passes if nothing is raised. Raises TestCodeError.
+    """
+    try:
+        tree = ast.parse(source)
+        if is_check and not any(_is_check(node) for node in tree.body):
+            raise TestCodeError("the test defines no function 'check'")
+        rewriter = _Rewriter(source, first, is_check)
+        tree = ast.fix_missing_locations(rewriter.visit(tree))
+        code = compile(tree, FILENAME, "exec", dont_inherit=True, optimize=0)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise TestCodeError(f"the test does not compile: {error}") from None
+    return Instrumented(code, rewriter.sources or [source.strip()], rewriter.deferred)
+
+
+def _is_check(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef) and node.name == "check"
+
+
+class _Rewriter(ast.NodeTransformer):
+    def __init__(self, source: str, first: int, is_check: bool) -> None:
+        self.source = source
+        self.first = first
+        self.is_check = is_check
+        self.sources: list[str] = []
+        self.deferred: list[int] = []
+        self.depth = {"function": 0, "loop": 0, "guard": 0}
+
+    def _within(self, what: str, node: ast.AST) -> ast.AST:
+        self.depth[what] += 1
+        self.generic_visit(node)
+        self.depth[what] -= 1
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        if self.is_check and _is_check(node) and not any(self.depth.values()):
+            return self.generic_visit(node)
+        return self._within("function", node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AST) -> ast.AST:
+        return self._within("function", node)
+
+    def visit_For(self, node: ast.AST) -> ast.AST:
+        return self._within("loop", node)
+
+    visit_While = visit_AsyncFor = visit_For
+
+    def visit_With(self, node: ast.AST) -> ast.AST:
+        return self._within("guard", node)
+
+    visit_AsyncWith = visit_With
+
+    def visit_Try(self, node: ast.Try) -> ast.AST:
+        return self._within("guard", node) if node.handlers else self.generic_visit(node)
+
+    visit_TryStar = visit_Try
+
+    def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
+        index = self.first + len(self.sources)
+        text = ast.get_source_segment(self.source, node) or ast.unparse(node)
+        self.sources.append(re.sub(r"\n\s+", " ", text))
+        if any(self.depth.values()):
+            self.deferred.append(index)
+        if self.depth["function"] or self.depth["guard"]:
+            return [_report("at", index), node, _report("ok", index)]
+        handler = ast.ExceptHandler(ast.Name("BaseException", ast.Load()), None, [_report("raised", index)])
+        guarded = ast.Try([ast.Expr(_evaluation(node.test, index))], [handler], [], [])
+        if self.depth["loop"]:
+            return [ast.If(_call("open", index), [guarded], [])]
+        return [guarded]
+
+
+def _call(method: str, index: int, *arguments: ast.expr) -> ast.Call:
+    function = ast.Attribute(ast.Name(RECORDER, ast.Load()), method, ast.Load())
+    return ast.Call(function, [ast.Constant(index), *arguments], [])
+
+
+def _report(method: str, index: int) -> ast.stmt:
+    return ast.Expr(_call(method, index))
+
+
+def _evaluation(test: ast.expr, index: int) -> ast.Call:
+    """The call that evaluates an assert's condition and records it with the values that explain it."""
+    match test:
+        case ast.Compare(left=left, ops=[operator], comparators=[right]):
+            swapped = isinstance(operator, ast.Eq) and _is_literal(left) and not _is_literal(right)
+            return _call("compare", index, ast.Constant(_OPERATORS[type(operator)]), left, right, ast.Constant(swapped))
+        case ast.Call(func=function, args=[_, _, *_], keywords=keywords) if _name(function) in CLOSE:
+            call = _call("close", index, function, *test.args)
+            call.keywords = keywords
+            return call
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return _call("truth", index, operand, ast.Constant(False))
+    return _call("truth", index, test, ast.Constant(True))
+
+
+def _name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _is_literal(node: ast.expr) -> bool:
+    return not any(isinstance(part, (ast.Name, ast.Call)) for part in ast.walk(node))

@@ -1,0 +1,131 @@
+"""Plain data between processes: None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset and dict.
+
+``encode`` runs in the candidate's process; ``decode`` runs in the trusted one and believes nothing: it builds these
+types only, never a class, and every length is checked against the bytes that are there, so that a short message cannot
+ask for much memory. The bytes are ``marshal``'s format, version 2: written by ``marshal`` at C speed with exact types
+and sets in a stable order, so that equal bytes are equal values; read by the code below, because ``marshal.loads`` is
+not safe on hostile bytes. Not yet: containers built to be slow to compare (crafted hash collisions).
+Standard library only: the worker loads this file.
+"""
+
+from __future__ import annotations
+
+import marshal
+import struct
+import sys
+from collections.abc import Iterator
+
+VERSION = 2
+DEPTH = 400  # of nested containers
+_CONTAINERS = {ord("("): tuple, ord("["): list, ord("<"): set, ord(">"): frozenset}
+_CONSTANTS = {ord("N"): None, ord("T"): True, ord("F"): False}
+
+
+class NotPlain(ValueError):
+    """Bytes that are not plain data."""
+
+
+def encode(value: object) -> bytes | None:
+    """The value's bytes, or None if it is not plain data.
+
+    A value of a subclass (Counter, a named tuple, an int subclass) goes as the plain value it holds: overloaded
+    methods stay behind.
+    """
+    try:
+        return marshal.dumps(value, VERSION)
+    except ValueError:
+        pass
+    try:
+        return marshal.dumps(_plain(value, DEPTH), VERSION)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _plain(value: object, depth: int) -> object:
+    if value is None or type(value) in (bool, int, float, complex, str, bytes):
+        return value
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    for base in (tuple, list, set, frozenset):
+        if isinstance(value, base):
+            return base(_plain(item, depth - 1) for item in base.__iter__(value))
+    if isinstance(value, dict):
+        return {_plain(k, depth - 1): _plain(v, depth - 1) for k, v in dict.items(value)}
+    if isinstance(value, int):
+        return int.__index__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    for base in (complex, str, bytes):
+        if isinstance(value, base):
+            return base.__getitem__(value, slice(None)) if base is not complex else base.__pos__(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        return _plain(value.item(), depth - 1)
+    raise ValueError(f"{type(value).__name__} is not plain data")
+
+
+def decode(data: bytes) -> object:
+    """The value that ``encode`` wrote; raises NotPlain for anything else."""
+    reader = _Reader(data)
+    try:
+        value = reader.value(DEPTH)
+    except (IndexError, struct.error, UnicodeDecodeError, TypeError, OverflowError, RecursionError) as error:
+        raise NotPlain(str(error)) from None
+    if reader.at != len(data):
+        raise NotPlain(f"{len(data) - reader.at} bytes too many")
+    return value
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def take(self, count: int) -> bytes:
+        if not 0 <= count <= len(self.data) - self.at:
+            raise NotPlain("a length beyond the end")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self) -> int:
+        return struct.unpack("<i", self.take(4))[0]
+
+    def value(self, depth: int) -> object:
+        if depth < 0:
+            raise NotPlain("nested too deeply")
+        tag = self.take(1)[0]
+        if tag in _CONSTANTS:
+            return _CONSTANTS[tag]
+        match chr(tag):
+            case "i":
+                return self.number()
+            case "l":
+                return self.long()
+            case "g":
+                return struct.unpack("<d", self.take(8))[0]
+            case "y":
+                return complex(*struct.unpack("<dd", self.take(16)))
+            case "u":
+                return self.take(self.number()).decode("utf-8", "surrogatepass")
+            case "s":
+                return self.take(self.number())
+            case "{":
+                return dict(self.pairs(depth))
+        if tag not in _CONTAINERS:
+            raise NotPlain(f"unknown tag {tag}")
+        count = self.number()
+        if not 0 <= count <= len(self.data) - self.at:  # an item takes at least a byte
+            raise NotPlain("more items than bytes")
+        return _CONTAINERS[tag](self.value(depth - 1) for _ in range(count))
+
+    def pairs(self, depth: int) -> Iterator[tuple[object, object]]:
+        while self.data[self.at] != ord("0"):
+            yield self.value(depth - 1), self.value(depth - 1)
+        self.at += 1
+
+    def long(self) -> int:
+        """An integer of more than 32 bits: its number of 15-bit digits, negative for a negative one, and the digits."""
+        size = self.number()
+        digits = struct.unpack(f"<{abs(size)}H", self.take(2 * abs(size)))
+        magnitude = int("".join(format(digit & 0x7FFF, "015b") for digit in reversed(digits)) or "0", 2)
+        return -magnitude if size < 0 else magnitude
