@@ -54,11 +54,11 @@ def run_command(arguments: argparse.Namespace) -> int:
 def status_command(arguments: argparse.Namespace) -> int:
     """``python -m ledexlib status``."""
     from ledexlib import report
-    from ledexlib.runs import StageError
+    from ledexlib.runs import ArtifactError, StageError
 
     try:
         print(report.status(resolve(arguments.outputs), arguments.name))
-    except StageError as error:
+    except (StageError, ArtifactError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TextIO
 
 from ledexlib import notebooks, params, report, runs
-from ledexlib.artifacts import duration, lock, read_json
+from ledexlib.artifacts import ArtifactError, duration, lock, read_json
 from ledexlib.notebooks import Notebook, NotebookError
 from ledexlib.params import ParameterError, Params
 from ledexlib.runs import StageError
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-REFUSED = (ParameterError, NotebookError, StageError)  # what ends a run before it starts
+REFUSED = (ParameterError, NotebookError, StageError, ArtifactError)  # what ends a run before it starts
 LOG_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 
 
