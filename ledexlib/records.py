@@ -143,9 +143,17 @@ class Refinement(Record):
     verdict: Verdict | None = None
 
 
+class Judged(Record):
+    """The verdict on the solution or refinement of this id, kept beside it."""
+
+    id: str
+    verdict: Verdict
+
+
 class Trajectory(Record):
     """A solution with its verdict and the verified refinements made for it (none for a correct solution)."""
 
+    id: str  # the solution's
     solution: Solution
     refinements: tuple[Refinement, ...] = ()
 

@@ -1,0 +1,68 @@
+"""Things to read inside a notebook, as static HTML: a problem, a program, a repair with what it changed."""
+
+from __future__ import annotations
+
+import difflib
+from html import escape
+
+from IPython.display import HTML
+
+from ledexlib.records import Problem, Refinement, Solution
+
+BOX = "border:1px solid #d0d7de;border-radius:6px;padding:10px 14px;margin:10px 0;max-width:960px"
+CODE = "background:#f6f8fa;padding:8px 10px;margin:4px 0;overflow-x:auto;white-space:pre;font-size:0.85em;line-height:1.35"
+LABEL = "color:#57606a;font-size:0.8em;margin-top:8px"
+ADDED, REMOVED = "background:#d7f5df", "background:#ffe3e0"
+
+
+def _part(label: str, body: str) -> str:
+    return f'<div style="{LABEL}">{escape(label)}</div>{body}'
+
+
+def _code(text: str) -> str:
+    return f'<pre style="{CODE}">{escape(text)}</pre>'
+
+
+def _text(text: str) -> str:
+    return f'<div style="max-width:75ch">{escape(text)}</div>'
+
+
+def _diff(before: str, after: str) -> str:
+    """The second program with the lines that the repair took out and put in marked."""
+    lines = []
+    for line in difflib.ndiff(before.splitlines(), after.splitlines()):
+        if line.startswith("?"):
+            continue
+        look = {"+": ADDED, "-": REMOVED}.get(line[0], "")
+        lines.append(f'<span style="display:block;{look}">{escape(line) or " "}</span>')
+    return f'<pre style="{CODE}">{"".join(lines)}</pre>'
+
+
+def _box(*parts: str) -> HTML:
+    return HTML(f'<div style="{BOX}">{"".join(parts)}</div>')
+
+
+def problem(shown: Problem) -> HTML:
+    """A problem: what the model is asked, and one correct program."""
+    return _box(_part(f"{shown.task_id} · the task", _code(shown.prompt)), _part("a correct program", _code(shown.reference)))
+
+
+def solution(shown: Solution) -> HTML:
+    """A program with what its tests said."""
+    verdict = shown.verdict
+    said = verdict.feedback or "every test passes"
+    title = f"{shown.task_id} · {shown.model}: {verdict.status}, {verdict.n_passed} of {verdict.n_tests} tests pass"
+    return _box(_part(title, _code(shown.code)), _part("feedback", _code(said)))
+
+
+def repair(wrong: Solution, refinement: Refinement, task: Problem) -> HTML:
+    """A repair from the task to the verdict, with the changed lines marked."""
+    verdict = refinement.verdict
+    explanation = [_part(f"explanation by {refinement.teacher}", _text(refinement.explanation))] if refinement.explanation else []
+    outcome = "passes every test" if verdict.passed else f"{verdict.status}: {verdict.n_passed} of {verdict.n_tests} tests"
+    return _box(
+        _part(f"{task.task_id} · the task", _code(task.prompt)),
+        _part(f"what testing the program of {wrong.model} said", _code(wrong.verdict.feedback)),
+        *explanation,
+        _part(f"the repair ({outcome}): − wrong program, + refinement", _diff(wrong.code, refinement.code)),
+    )
