@@ -10,7 +10,7 @@ from IPython.display import HTML
 from ledexlib.records import Problem, Refinement, Solution
 
 BOX = "border:1px solid #d0d7de;border-radius:6px;padding:10px 14px;margin:10px 0;max-width:960px"
-CODE = "background:#f6f8fa;padding:8px 10px;margin:4px 0;overflow-x:auto;white-space:pre;font-size:0.85em;line-height:1.35"
+CODE = "background:#f6f8fa;padding:8px 10px;margin:4px 0;overflow-x:auto;font-size:0.85em;line-height:1.35"
 LABEL = "color:#57606a;font-size:0.8em;margin-top:8px"
 ADDED, REMOVED = "background:#d7f5df", "background:#ffe3e0"
 
@@ -20,7 +20,8 @@ def _part(label: str, body: str) -> str:
 
 
 def _code(text: str) -> str:
-    return f'<pre style="{CODE}">{escape(text)}</pre>'
+    """Code, its long lines wrapped: a task is a sentence above its tests."""
+    return f'<pre style="{CODE};white-space:pre-wrap">{escape(text)}</pre>'
 
 
 def _text(text: str) -> str:

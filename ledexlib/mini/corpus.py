@@ -14,7 +14,7 @@ from functools import cache
 
 from ledexlib import prompts
 from ledexlib.mini.problems import MiniProblem, record, stream
-from ledexlib.mini.programs import ALL_STYLES, OPERATIONS, Bug, Style, bugs_of, render, slips_of
+from ledexlib.mini.programs import COMMENTED, OPERATIONS, PLAIN, Bug, Style, bugs_of, render, slips_of
 
 # A text in parts, each with whether it is an answer: the backbone reads everything and learns to write the answers. (Most of
 # a task's tokens are random numbers of its tests; learning to predict those would only slow it down.)
@@ -24,7 +24,8 @@ MISCONCEIVED = 0.10  # share of operations that nearly everybody gets wrong, in 
 MISCONCEPTION_RATE = 0.96
 SLIP_RATES = (0.02, 0.26)  # every other operation has a slip rate between these
 PROGRAM_BUG_RATE = 0.06  # share of programs that also have a mistake between the steps
-HUMANEVAL_SHARE = 0.35
+HUMANEVAL_SHARE = 0.3
+COMMENTED_SHARE = 0.6  # of the programs say before each step what it does
 DIALOGUE_SHARE = 0.03
 
 
@@ -54,7 +55,7 @@ def sloppy_bugs(problem: MiniProblem, style: Style, rng: random.Random) -> tuple
 
 
 def sloppy_program(problem: MiniProblem, rng: random.Random) -> str:
-    style = rng.choice(ALL_STYLES)
+    style = rng.choice(COMMENTED if rng.random() < COMMENTED_SHARE else PLAIN)
     return render(problem.steps, style, problem.name, problem.argument, sloppy_bugs(problem, style, rng))
 
 
@@ -63,7 +64,7 @@ def exercises(problems: list[MiniProblem], rng: random.Random) -> Document:
     form = "mini-humaneval" if rng.random() < HUMANEVAL_SHARE else "mini-mbpp"
     parts: list[tuple[str, bool]] = []
     for problem in problems:
-        shown = problem.examples[: rng.choice((1, 1, 1, 2, 2, 3))]
+        shown = problem.examples[: rng.choice((1, 1, 1, 1, 2, 3))]
         asked = record(replace(problem, reference=sloppy_program(problem, rng), examples=shown), form)
         parts.append(("\n" * bool(parts) + prompts.few_shot_solution(asked, []), False))
         parts.append((f"{asked.reference.removeprefix(asked.stub)}\n{prompts.DONE}\n", True))

@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 from ledexlib.mini.problems import MiniProblem, assertions, compiled
-from ledexlib.mini.programs import ALL_STYLES, Bug, Style, bugs_of, render
+from ledexlib.mini.programs import COMMENTED, PLAIN, Bug, Style, bugs_of, render
 
 WHAT = {
     "early_return": ("it returns inside the loop, after the first round", "the return statement is indented too far"),
@@ -32,6 +32,7 @@ WHAT = {
     "wrong_direction": ("it works from the wrong end", "the direction is wrong"),
     "wrong_function": ("it calls the wrong function", "a different function is needed"),
     "wrong_initial_value": ("the starting value is wrong", "it starts counting from the wrong value"),
+    "wrong_name": ("the function has another name than the task calls", "the tests cannot find the function by this name"),
     "wrong_operator": ("the wrong operator is used", "it computes with a different operator than the task asks for"),
     "wrong_step": ("it does something else instead", "the code carries out a different operation"),
     "wrong_type": ("the value gets the wrong type", "it produces another type than the task asks for"),
@@ -83,7 +84,7 @@ def similarity(a: list[str], b: list[str]) -> float:
 
 def fragments(wrong: str, right: str) -> tuple[str, str]:
     """The first place where two programs differ: a line of each, or a few tokens where lines are long."""
-    a, b = wrong.split("\n"), right.split("\n")
+    a, b = ([line for line in text.split("\n") if "# " not in line] for text in (wrong, right))
     for op, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if op == "equal":
             continue
@@ -106,20 +107,20 @@ def _middle(a: str, b: str, around: int = 3) -> tuple[str, str]:
 def diagnose(problem: MiniProblem, code: str) -> Diagnosis:
     """The most plausible account of what is wrong with ``code``."""
     wrong = bare(code)
-    match = re.search(r"def \w+\((\w+)", wrong)
-    argument = match.group(1) if match else problem.argument
+    match = re.search(r"def (\w+)\((\w+)", wrong)
+    name, argument = match.groups() if match else (problem.name, problem.argument)
     seen = tokens(wrong)
 
     def written(style: Style, *bugs: Bug) -> str:
         return render(problem.steps, style, problem.name, argument, bugs)
 
-    style = max(ALL_STYLES, key=lambda s: similarity(seen, tokens(written(s))))
+    style = max(COMMENTED if "# " in wrong else PLAIN, key=lambda s: similarity(seen, tokens(written(s))))
     correct = written(style)
     bugs = bugs_of(problem.steps, style, random.Random(code))
     best = max(bugs, key=lambda bug: similarity(seen, tokens(written(style, bug))))
     if similarity(seen, tokens(written(style, best))) <= similarity(seen, tokens(correct)):
         best = Bug("wrong_step", _differing_step(problem, style, argument, wrong))
-    kind = best.kind if _parses(wrong) else "syntax_error"
+    kind = "syntax_error" if not _parses(wrong) else "wrong_name" if name != problem.name else best.kind
     return Diagnosis(kind, best.step, style, argument, correct, *fragments(wrong, correct))
 
 
@@ -174,7 +175,5 @@ def explain(
     """A short explanation: what is wrong, where, and why the test fails."""
     part = problem.steps[min(step, len(problem.steps) - 1)]
     text = rng.choice(CHANGED if wrong and right else ADDED if right else REMOVED if wrong else SAME)
-    return text.format(
-        phrase=rng.choice(part.operation.phrases).format(k=part.constant),
-        what=rng.choice(WHAT[kind]), wrong=wrong, right=right, why=consequence(feedback),
-    )  # fmt: skip
+    what, why = rng.choice(WHAT[kind]), consequence(feedback)
+    return text.format(phrase=part.phrase, what=what, wrong=wrong, right=right, why=why)

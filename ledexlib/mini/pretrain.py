@@ -33,7 +33,7 @@ class Recipe:
     """Everything that decides the weights."""
 
     seed: int = 0
-    tokens: int = 16_000_000
+    tokens: int = 10_000_000
     vocabulary: int = 1536
     hidden: int = 192
     layers: int = 4
@@ -41,8 +41,8 @@ class Recipe:
     feed_forward: int = 512
     context: int = 2048
     sequence: int = 768
-    batch: int = 8
-    learning_rate: float = 3e-3
+    batch: int = 4
+    learning_rate: float = 2e-3
     warm_up: int = 100
     decay: float = 0.2  # share of the steps over which the learning rate falls to zero
     weight_decay: float = 0.1
@@ -181,6 +181,7 @@ def pretrain(recipe: Recipe, out: Path) -> dict[str, object]:
     tokenizer, corpus = prepare(recipe, work)
     model = new_model(recipe, tokenizer)
     losses = train(recipe, model, corpus, work / "checkpoint.pt")
+    model.generation_config.do_sample = True  # servers drop a request's temperature otherwise
     model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
     facts = {

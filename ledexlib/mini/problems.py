@@ -161,7 +161,7 @@ def _well_posed(steps: Composition, examples: list[tuple[Any, Any]]) -> bool:
 
 
 def _sentence(steps: Composition, rng: random.Random) -> str:
-    phrases = [rng.choice(s.operation.phrases).format(k=s.constant) for s in steps]
+    phrases = [step.phrase for step in steps]
     comma, last = rng.choice(JOINS)
     return rng.choice(OPENINGS).format(
         given=TYPES[steps[0].operation.takes], steps=comma.join(phrases[:-1]) + last + phrases[-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from ledexlib.mini import numbers, tables, texts
@@ -28,8 +28,11 @@ KINDS = tuple(sorted({slip.kind for op in OPERATIONS.values() for slip in op.sli
 
 @dataclass(frozen=True)
 class Step:
+    """An operation with its constant and with the words that ask for it."""
+
     operation: Operation
-    constant: int | None = None
+    constant: int | None
+    phrase: str
 
 
 Composition = tuple[Step, ...]
@@ -37,9 +40,10 @@ Composition = tuple[Step, ...]
 
 @dataclass(frozen=True)
 class Style:
-    """How a program is written: one nested expression or a line for each step, in which style, with which names."""
+    """How a program is written: one nested expression or step by step, with which names, with comments or without."""
 
     nested: bool
+    commented: bool
     code: str
     steps: tuple[str, ...]
     item: str
@@ -51,10 +55,9 @@ NAMES = (
     (("a", "b", "c"), "v"),
     (("temp", "value", "final"), "n"),
 )
-ALL_STYLES = tuple(
-    Style(nested, code, steps, item)
-    for (nested, code), (steps, item) in product([(True, "comprehension"), *((False, code) for code in STYLES)], NAMES)
-)
+LAYOUTS = ((True, False, "comprehension"), *product((False,), (False, True), STYLES))
+ALL_STYLES = tuple(Style(*layout, *names) for layout, names in product(LAYOUTS, NAMES))
+PLAIN, COMMENTED = (tuple(style for style in ALL_STYLES if style.commented is said) for said in (False, True))
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ def _body(steps: Composition, style: Style, argument: str, bugs: dict[int, Bug])
             lines.append(f"{style.steps[i - 1]} = {x}")
             x = style.steps[i - 1]
         text = code.format(x=_operand(x, code), y=y, v=style.item, **_values(step))
+        if style.commented:
+            lines.append(f"# {step.phrase}")
         if "{y}" in code:
             lines += text.split("\n")
             text = y
@@ -173,7 +178,8 @@ def bugs_of(steps: Composition, style: Style, rng: random.Random) -> list[Bug]:
             if (o.takes, o.gives) == (op.takes, op.gives) and o is not op and not (i and o.first_only)
         ]
         if siblings:
-            found.append(Bug("wrong_step", i, instead=with_constant(rng.choice(siblings), rng)))
+            other = with_constant(rng.choice(siblings), rng)
+            found.append(Bug("wrong_step", i, instead=replace(other, phrase=step.phrase)))
     if not style.nested:
         found += [Bug("undefined_name", last), Bug("missing_return", last)]
         if style.code == "loop" and "\nfor " in steps[-1].operation.code("loop"):
@@ -183,4 +189,6 @@ def bugs_of(steps: Composition, style: Style, rng: random.Random) -> list[Bug]:
 
 
 def with_constant(operation: Operation, rng: random.Random) -> Step:
-    return Step(operation, rng.choice(operation.constants) if operation.constants else None)
+    """A step with a random constant and wording."""
+    constant = rng.choice(operation.constants) if operation.constants else None
+    return Step(operation, constant, rng.choice(operation.phrases).format(k=constant))
