@@ -106,7 +106,10 @@ class EndpointGenerator:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._answer(i, prompt, n, sampling)) for i, prompt in enumerate(prompts)]
         except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None  # the first; the group has cancelled the others
+            error: Exception = failures
+            while isinstance(error, ExceptionGroup):  # the first; the groups have cancelled the others
+                error = error.exceptions[0]
+            raise error from None
         finally:
             for endpoint in self._endpoints:
                 await endpoint.client.close()
@@ -118,23 +121,25 @@ class EndpointGenerator:
         used: set[int] = set()
         while len(got) < n:
             size = min(n - len(got), self._choices or n)
-            requests = []
-            for first in range(len(got), n, size):
-                count = min(size, n - first)
-                while first in used:  # a distinct seed for every request
-                    first += n
-                used.add(first)
-                requests.append(self._request(prompt, count, _seed(sampling.seed, number, first), sampling))
-            for completions in await asyncio.gather(*requests):
-                got += completions
+            async with asyncio.TaskGroup() as group:
+                tasks = []
+                for first in range(len(got), n, size):
+                    count = min(size, n - first)
+                    while first in used:  # a distinct seed for every request
+                        first += n
+                    used.add(first)
+                    request = self._request(prompt, count, _seed(sampling.seed, number, first), sampling)
+                    tasks.append(group.create_task(request))
+            for task in tasks:
+                got += task.result()
         return got[:n]
 
     async def _request(self, prompt: Prompt, n: int, seed: int, sampling: Sampling) -> list[Completion]:
         """At most ``n`` completions from one request, tried again until it is answered or its attempts are used up."""
-        started, last = time.monotonic(), ""
+        started, last, endpoint = time.monotonic(), "", None
         for tries in range(1, self.attempts + 1):
             async with self._slots:
-                endpoint = self._next_endpoint()
+                endpoint = self._next_endpoint(failed=endpoint)
                 try:
                     data = await self._post(endpoint, prompt, n, seed, sampling)
                     completions = _read(data, self.stop if isinstance(prompt, str) else ())[:n]
@@ -175,10 +180,11 @@ class EndpointGenerator:
         except ValueError:
             raise MalformedAnswer(f"the answer is not JSON: {response.text[:200]!r}") from None
 
-    def _next_endpoint(self) -> _Endpoint:
-        """The next in turn of those that had no trouble lately; of all, if all had."""
+    def _next_endpoint(self, failed: _Endpoint | None) -> _Endpoint:
+        """The next in turn, not the one that failed last if there is another, nor one that had trouble lately."""
         now = time.monotonic()
-        rested = [endpoint for endpoint in self._endpoints if endpoint.rest_until <= now] or self._endpoints
+        others = [endpoint for endpoint in self._endpoints if endpoint is not failed] or self._endpoints
+        rested = [endpoint for endpoint in others if endpoint.rest_until <= now] or others
         self._turn += 1
         return rested[self._turn % len(rested)]
 
@@ -236,8 +242,8 @@ def _read(data: Any, stop: Sequence[str]) -> list[Completion]:
         for choice in data["choices"]:
             text = choice["text"] if "text" in choice else choice["message"].get("content")
             finished = choice.get("finish_reason") != "length"
-            if text is None and not finished:
-                text = ""  # all its tokens went into hidden reasoning
+            if text is None and choice.get("finish_reason") in ("length", "content_filter"):
+                text = ""  # all its tokens went into hidden reasoning, or the service withheld it
             if isinstance(text, str):
                 ends = [text.find(string) for string in stop if string in text]
                 texts.append((text[: min(ends)], True) if ends else (text, finished))
@@ -285,6 +291,6 @@ def _describe(error: Exception, timeout: float) -> str:
     if isinstance(error, (TimeoutError, openai.APITimeoutError)):
         return f"no answer within {timeout:g} s"
     if isinstance(error, openai.APIStatusError):
-        return " ".join(str(error.message).split())[:500]
+        return f"status {error.status_code}: {' '.join(error.response.text.split())[:500] or 'no message'}"
     cause = error.__cause__
     return f"{error}{f' ({cause})' if cause is not None else ''}"

@@ -258,7 +258,7 @@ def _choose(logits: torch.Tensor, noise: torch.Tensor, sampling: Sampling) -> to
     probabilities = torch.softmax(logits.double() / sampling.temperature, -1)
     order = None
     if sampling.top_p < 1:
-        probabilities, order = probabilities.sort(-1, descending=True, stable=True)
+        probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
         before = probabilities.cumsum(-1) - probabilities
         probabilities = probabilities.masked_fill(before >= sampling.top_p, 0)
     cumulative = probabilities.cumsum(-1)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledexlib.answers import Answer, parse_answer, parse_solution
@@ -200,6 +200,7 @@ FRAGMENTS = st.sampled_from(
 MESSY = st.lists(FRAGMENTS | st.text(max_size=8), max_size=14).map("\n".join)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(MESSY, st.sampled_from([None, problem(), problem(entry_point=None), problem(stub=STUB)]))
 def test_reading_never_fails(text: str, asked: Problem | None) -> None:
     explanation, code = parse_answer(text, asked)
@@ -227,6 +228,7 @@ BODIES = st.lists(
 ).map(lambda lines: "".join(f"    {line}\n" for line in lines))  # fmt: skip
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.none() | SENTENCES, BODIES)
 @example(None, "    '''\n````\n```\n'''\n")
 def test_a_target_answer_is_read_back(explanation: str | None, body: str) -> None:
