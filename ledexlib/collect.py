@@ -1,7 +1,7 @@
 """Collection (paper section 1): sample programs, run them, ask a teacher to explain and repair the wrong ones.
 
-Work is cut into batches that depend on the parameters alone. A batch whose records are all on disk is skipped, any other
-is made again with the same seed, so that a killed and resumed run ends with the records of an undisturbed one.
+Work is cut into batches that depend on the parameters alone. A batch whose records are all on disk is skipped, any
+other is made again with the same seed, so that a killed and resumed run ends with the records of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def collect_solutions(problems: Sequence[Problem], p: Params, stage: Stage) -> l
     return solutions.read()
 
 
-def collect_refinements(wrong: Sequence[Solution], problems: Sequence[Problem], p: Params, stage: Stage) -> list[Refinement]:
+def collect_refinements(
+    wrong: Sequence[Solution], problems: Sequence[Problem], p: Params, stage: Stage
+) -> list[Refinement]:
     """The stage's refinements: the recorded ones, or the teacher's answers to the wrong solutions."""
     refinements = stage.records("refinements.jsonl", Refinement)
     if not p.recorded:

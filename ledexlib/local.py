@@ -16,10 +16,13 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import DynamicLayer
+from transformers.utils import logging
 
 from ledexlib.generate import STOP, Completion
 from ledexlib.prompts import CHAT_TEMPLATE, Prompt
 from ledexlib.records import Sampling
+
+logging.disable_progress_bar()  # the bars of loading a checkpoint would fill a rendered notebook
 
 Row = tuple[int, int]  # one completion: number of its prompt, number of the sample
 

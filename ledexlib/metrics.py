@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that one of ``k`` samples is correct, when ``c`` of ``n`` drawn samples were (unbiased; Codex paper, eq. 1).
+    """Chance that one of ``k`` samples is correct, when ``c`` of ``n`` drawn ones were (unbiased; Codex paper, eq. 1).
 
     Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
     """

@@ -41,14 +41,20 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     # The run
-    run: str = Field("scratch", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the run, a folder under `outputs`")
+    run: str = Field(
+        "scratch", pattern=r"^[A-Za-z0-9][\w.-]*$", description="name of the run, a folder under `outputs`"
+    )
     outputs: str = Field("outputs", description="folder of all runs; a relative path starts at the repository")
     seed: int = Field(0, ge=0, description="seed of every random choice")
 
     # Problems
-    benchmark: str = Field("mini-mbpp", description="problems to collect from: a benchmark's name, or 'jsonl' with `problems_path`")
+    benchmark: str = Field(
+        "mini-mbpp", description="problems to collect from: a benchmark's name, or 'jsonl' with `problems_path`"
+    )
     split: str = Field("train", description="split of the benchmark")
-    problems_path: str | None = Field(None, description="file or folder with the benchmark's original data; None loads it from the hub")
+    problems_path: str | None = Field(
+        None, description="file or folder with the benchmark's original data; None loads it from the hub"
+    )
     max_problems: int | None = Field(20, ge=1, description="use only the first so many problems; None uses all")
     decontaminate_against: list[str] = Field(
         [], description="drop problems that overlap with these: a benchmark's name, or NAME=PATH for its data at PATH"
@@ -56,33 +62,60 @@ class Params(BaseModel):
     decontaminate_ngram: int = Field(13, ge=2, description="length in tokens of a shared n-gram that counts as overlap")
 
     # The model that writes the first programs
-    model: str = Field("mini", description="'mini' (the packaged backbone), a checkpoint folder, or a model name for the hub or endpoint")
-    model_backend: Backend = Field("transformers", description="who runs the model: transformers in process, or an OpenAI-compatible endpoint")
-    model_endpoints: list[str] = Field([], description="base URLs of the endpoints that serve the model, such as http://localhost:8000/v1")
+    model: str = Field(
+        "mini",
+        description="'mini' (the packaged backbone), a checkpoint folder, or a model name for the hub or endpoint",
+    )
+    model_backend: Backend = Field(
+        "transformers", description="who runs the model: transformers in process, or an OpenAI-compatible endpoint"
+    )
+    model_endpoints: list[str] = Field(
+        [], description="base URLs of the endpoints that serve the model, such as http://localhost:8000/v1"
+    )
     n_shots: int = Field(3, ge=1, description="solved problems shown to a base model (paper: 3)")
-    shots_benchmark: str | None = Field(None, description="benchmark of the solved problems shown; None: the same, its split 'prompt'")
-    shots_path: str | None = Field(None, description="file or folder of that benchmark's data; None: `problems_path` or the hub")
+    shots_benchmark: str | None = Field(
+        None, description="benchmark of the solved problems shown; None: the same, its split 'prompt'"
+    )
+    shots_path: str | None = Field(
+        None, description="file or folder of that benchmark's data; None: `problems_path` or the hub"
+    )
     n_solutions: int = Field(20, ge=1, description="solutions sampled for each problem (paper: 20)")
     solution_temperature: Real = Field(1.0, ge=0, description="sampling temperature of solutions (paper: 1.0)")
     solution_max_tokens: int = Field(192, ge=1, description="longest solution, in tokens")
 
     # The teacher that explains and repairs
     teacher: str = Field("mini-teacher", description="'mini-teacher' (simulated), a checkpoint folder, or a model name")
-    teacher_backend: Backend = Field("simulated", description="who runs the teacher; 'simulated' is the mini world's stand-in")
+    teacher_backend: Backend = Field(
+        "simulated", description="who runs the teacher; 'simulated' is the mini world's stand-in"
+    )
     teacher_endpoints: list[str] = Field([], description="base URLs of the endpoints that serve the teacher")
-    teacher_style: Literal["chat", "few_shot"] = Field("chat", description="chat for instruction-tuned teachers, few_shot for base models")
-    n_refinements: int = Field(10, ge=1, description="explanation + refinement samples for each wrong solution (paper: 10)")
+    teacher_style: Literal["chat", "few_shot"] = Field(
+        "chat", description="chat for instruction-tuned teachers, few_shot for base models"
+    )
+    n_refinements: int = Field(
+        10, ge=1, description="explanation + refinement samples for each wrong solution (paper: 10)"
+    )
     refinement_temperature: Real = Field(0.8, ge=0, description="sampling temperature of refinements (paper: 0.8)")
     refinement_max_tokens: int = Field(512, ge=1, description="longest explanation and refinement together, in tokens")
 
     # Generation
-    top_p: Real = Field(1.0, gt=0, le=1, description="nucleus sampling: keep the smallest set of tokens with this probability")
-    prompts_per_batch: int = Field(8, ge=1, description="prompts generated together and saved together; part of what makes a run reproducible")
+    top_p: Real = Field(
+        1.0, gt=0, le=1, description="nucleus sampling: keep the smallest set of tokens with this probability"
+    )
+    prompts_per_batch: int = Field(
+        8, ge=1, description="prompts generated together and saved together; part of what makes a run reproducible"
+    )
     requests_in_flight: int = Field(16, ge=1, description="most concurrent requests to all endpoints together")
-    request_timeout: Real = Field(120.0, gt=0, description="seconds before a request to an endpoint is given up and tried again")
+    request_timeout: Real = Field(
+        120.0, gt=0, description="seconds before a request to an endpoint is given up and tried again"
+    )
     request_attempts: int = Field(6, ge=1, description="tries of one request before the stage stops with its error")
-    cost_per_million_input: Real = Field(0.0, ge=0, description="endpoint price of a million prompt tokens, for the cost log")
-    cost_per_million_output: Real = Field(0.0, ge=0, description="endpoint price of a million completion tokens, for the cost log")
+    cost_per_million_input: Real = Field(
+        0.0, ge=0, description="endpoint price of a million prompt tokens, for the cost log"
+    )
+    cost_per_million_output: Real = Field(
+        0.0, ge=0, description="endpoint price of a million completion tokens, for the cost log"
+    )
 
     # Recorded attempts instead of live sampling
     recorded: list[str] = Field([], description="files of recorded attempts to verify instead of live samples")

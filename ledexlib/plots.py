@@ -65,7 +65,11 @@ def text_lengths(lengths: pd.DataFrame) -> Figure:
             stat="density", common_norm=False, bins=20, ax=ax, legend=part == parts[-1],
         )  # fmt: skip
         unit = "words" if part == "explanation" else "lines"
-        ax.set(title=f"{part}s (n = {len(data):,})", xlabel=unit, ylabel="share of each verdict" if part == parts[0] else "")
+        ax.set(
+            title=f"{part}s (n = {len(data):,})",
+            xlabel=unit,
+            ylabel="share of each verdict" if part == parts[0] else "",
+        )
     fig.suptitle("How long the distinct texts are", fontweight="bold")
     fig.tight_layout()
     plt.close(fig)

@@ -1,8 +1,8 @@
 """Recorded attempts of real models, read as solutions and refinements.
 
-Two kinds of JSON lines are known. A sequence of attempts has ``task_id``, ``model`` and ``attempts``: the first program and
-its repairs in order. A repaired bug has ``task_id``, ``model``, ``wrong``, ``explanation`` and ``refinement``. What a file
-says of itself about success is not used: the programs are run.
+Two kinds of JSON lines are known. A sequence of attempts has ``task_id``, ``model`` and ``attempts``: the first
+program and its repairs in order. A repaired bug has ``task_id``, ``model``, ``wrong``, ``explanation`` and
+``refinement``. What a file says of itself about success is not used: the programs are run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _programs(row: Mapping[str, Any], place: str) -> tuple[str, list[str]]:
     missing = [name for name in ("task_id", "model") if name not in row]
     if missing:
         raise ProblemError(f"{place}: a recorded attempt needs '{missing[0]}'")
-    if "attempts" in row and row["attempts"]:
+    if row.get("attempts"):
         return str(row["task_id"]), list(row["attempts"])
     if "wrong" in row and "refinement" in row:
         return str(row["task_id"]), [row["wrong"], row["refinement"]]

@@ -53,7 +53,7 @@ def _by_task(trajectories: Iterable[Trajectory], *columns) -> np.ndarray:
 
 
 def refinement_rate(trajectories: Iterable[Trajectory]) -> Estimate | None:
-    """Refined ÷ wrong in %, each wrong solution counted once (Table 1); resampled by problem, None without wrong ones."""
+    """Refined ÷ wrong in %, each wrong solution counted once (Table 1); resampled by problem; None if none is wrong."""
     rows = _by_task(wrong(trajectories), lambda t: bool(t.correct), lambda t: True)
     return bootstrap(rows, ratio) if len(rows) else None
 
@@ -110,7 +110,9 @@ def rates_by_kind(table: pd.DataFrame, least: int = 1) -> pd.DataFrame:
             continue
         by_task = part.groupby("task")["refined"].agg(["sum", "count"]).to_numpy(dtype=float)
         rate = bootstrap(by_task, ratio, draws=1000)
-        rows.append({"kind": kind, "wrong solutions": len(part), "rate": rate.value, "low": rate.low, "high": rate.high})
+        rows.append(
+            {"kind": kind, "wrong solutions": len(part), "rate": rate.value, "low": rate.low, "high": rate.high}
+        )
     table = pd.DataFrame(rows, columns=["kind", "wrong solutions", "rate", "low", "high"])
     return table.sort_values("wrong solutions", ascending=False, ignore_index=True)
 
@@ -188,7 +190,8 @@ Wrong programs with explanations and repairs, every program verified by running 
 | refinement rate % (95 % interval, by problem) | {refinement_rate(trajectories) or "–"} |
 {facts}
 
-`trajectories.jsonl` has one `ledexlib.records.Trajectory` a line: a solution with its verdict, and its refinements with theirs.
+`trajectories.jsonl` has one `ledexlib.records.Trajectory` a line: a solution and its
+refinements, each with its verdict.
 Correct refinements are for supervised fine-tuning; the wrong ones are kept for the rewards of reinforcement learning.
 
 Limits: a pass means that the benchmark's tests pass, not that the program is right. An explanation counts as correct

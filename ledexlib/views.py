@@ -45,7 +45,9 @@ def _box(*parts: str) -> HTML:
 
 def problem(shown: Problem) -> HTML:
     """A problem: what the model is asked, and one correct program."""
-    return _box(_part(f"{shown.task_id} · the task", _code(shown.prompt)), _part("a correct program", _code(shown.reference)))
+    return _box(
+        _part(f"{shown.task_id} · the task", _code(shown.prompt)), _part("a correct program", _code(shown.reference))
+    )
 
 
 def solution(shown: Solution) -> HTML:
@@ -59,8 +61,12 @@ def solution(shown: Solution) -> HTML:
 def repair(wrong: Solution, refinement: Refinement, task: Problem) -> HTML:
     """A repair from the task to the verdict, with the changed lines marked."""
     verdict = refinement.verdict
-    explanation = [_part(f"explanation by {refinement.teacher}", _text(refinement.explanation))] if refinement.explanation else []
-    outcome = "passes every test" if verdict.passed else f"{verdict.status}: {verdict.n_passed} of {verdict.n_tests} tests"
+    explanation = (
+        [_part(f"explanation by {refinement.teacher}", _text(refinement.explanation))] if refinement.explanation else []
+    )
+    outcome = (
+        "passes every test" if verdict.passed else f"{verdict.status}: {verdict.n_passed} of {verdict.n_tests} tests"
+    )
     return _box(
         _part(f"{task.task_id} · the task", _code(task.prompt)),
         _part(f"what testing the program of {wrong.model} said", _code(wrong.verdict.feedback)),

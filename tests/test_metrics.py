@@ -34,7 +34,9 @@ def test_a_bootstrap_interval_holds_the_truth_about_as_often_as_it_says():
 
 def test_a_bootstrap_resamples_rows_whole():
     """Two columns that are equal in every row stay equal in every draw."""
-    estimate = bootstrap(np.array([[1.0, 1.0], [5.0, 5.0], [9.0, 9.0]]), lambda rows: rows[:, 0].sum() / rows[:, 1].sum())
+    estimate = bootstrap(
+        np.array([[1.0, 1.0], [5.0, 5.0], [9.0, 9.0]]), lambda rows: rows[:, 0].sum() / rows[:, 1].sum()
+    )
     assert (estimate.value, estimate.low, estimate.high, estimate.n) == (1.0, 1.0, 1.0, 3)
 
 

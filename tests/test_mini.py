@@ -76,7 +76,9 @@ def test_a_benchmark_has_the_papers_size_and_references_that_pass(benchmark):
 def test_plus_tests_fail_some_programs_that_pass_the_base_tests():
     """Take the bugs a problem's reference can have: some survive the three assertions and not the further tests."""
     rng, items = random.Random(0), []
-    for (mini, base), plus in zip(problems._loaded("mini-mbpp", "test"), load_mini("mini-mbppplus", "test"), strict=True):
+    for (mini, base), plus in zip(
+        problems._loaded("mini-mbpp", "test"), load_mini("mini-mbppplus", "test"), strict=True
+    ):
         style = programs.PLAIN[4]
         for number, bug in enumerate(programs.bugs_of(mini.steps, style, rng)[:6]):
             code = programs.render(mini.steps, style, mini.name, mini.argument, (bug,))
@@ -180,7 +182,7 @@ def test_the_teacher_explains_varies_and_repeats_itself_exactly():
 
 def test_the_teacher_knows_its_own_world_only():
     foreign = load_mini("mini", "train")[0].model_copy(update={"prompt": "Sort a list."})
-    with pytest.raises(ValueError, match="mini world only.*Sort a list"):
+    with pytest.raises(ValueError, match=r"mini world only.*Sort a list"):
         teacher.SimulatedTeacher().generate([prompts.teacher_messages(foreign, "x", "y")], 1, Sampling())
 
 

@@ -7,7 +7,9 @@ from ledexlib.records import Refinement, Sampling, Solution, Verdict
 
 
 def verdict(status: str, feedback: str = "", passed: int = 0) -> Verdict:
-    return Verdict(status=status, n_passed=3 if status == "passed" else passed, n_tests=3, feedback=feedback, seconds=0.1)
+    return Verdict(
+        status=status, n_passed=3 if status == "passed" else passed, n_tests=3, feedback=feedback, seconds=0.1
+    )
 
 
 def solution(name: str, task: str, status: str, feedback: str = "") -> Solution:

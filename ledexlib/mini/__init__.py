@@ -1,4 +1,4 @@
-"""The mini world: procedurally generated problems, a small backbone and a simulated teacher, for a laptop without a hub."""
+"""The mini world: generated problems, a small backbone and a simulated teacher, for a laptop without a hub."""
 
 from pathlib import Path
 

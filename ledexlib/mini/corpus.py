@@ -1,8 +1,8 @@
 """What the backbone reads: exercises with sloppy programs, and a few debugging dialogues.
 
-The programs are wrong as people's are. Every operation has a rate at which it is got wrong; for a few operations, the
-misconceptions, nearly everybody makes the same mistake. That puts the backbone in the regime of the paper's base models:
-many problems solved sometimes, some hardly ever. Only combinations of the ``pretrain`` split occur.
+The programs are wrong as people's are. Every operation has a rate at which it is got wrong; for a few operations,
+the misconceptions, nearly everybody makes the same mistake. That puts the backbone in the regime of the paper's base
+models: many problems solved sometimes, some hardly ever. Only combinations of the ``pretrain`` split occur.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ledexlib import prompts
 from ledexlib.mini.problems import MiniProblem, record, stream
 from ledexlib.mini.programs import COMMENTED, OPERATIONS, PLAIN, Bug, Style, bugs_of, render, slips_of
 
-# A text in parts, each with whether it is an answer: the backbone reads everything and learns to write the answers. (Most of
-# a task's tokens are random numbers of its tests; learning to predict those would only slow it down.)
+# A text in parts, each with whether it is an answer: the backbone reads everything and learns to write the answers.
+# (Most of a task's tokens are random numbers of its tests; learning to predict those would only slow it down.)
 Document = tuple[tuple[str, bool], ...]
 
 MISCONCEIVED = 0.10  # share of operations that nearly everybody gets wrong, in the same way

@@ -1,7 +1,7 @@
 """What is wrong with a program for a mini problem: the nearest correct program, the kind of bug, and words for it.
 
-A diagnosis compares a wrong program, whoever wrote it, with the problem's reference in every style, takes the nearest, and
-asks which single bug of that reference explains the program best.
+A diagnosis compares a wrong program, whoever wrote it, with the problem's reference in every style, takes the
+nearest, and asks which single bug of that reference explains the program best.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ WHAT = {
     "swapped_steps": ("the steps are done in the wrong order", "this step comes at the wrong time"),
     "syntax_error": ("the program is not valid Python", "a character is missing, so Python cannot read the program"),
     "undefined_name": ("a name is misspelled and so undefined", "it uses a variable that does not exist"),
-    "wrong_comparison": ("the comparison treats the boundary value wrongly", "the comparison is wrong for the limit itself"),
+    "wrong_comparison": ("it treats the boundary value wrongly", "the comparison is wrong at the limit itself"),
     "wrong_constant": ("a constant is wrong", "it uses the wrong value"),
     "wrong_direction": ("it works from the wrong end", "the direction is wrong"),
     "wrong_function": ("it calls the wrong function", "a different function is needed"),
     "wrong_initial_value": ("the starting value is wrong", "it starts counting from the wrong value"),
-    "wrong_name": ("the function has another name than the task calls", "the tests cannot find the function by this name"),
+    "wrong_name": ("the function has another name than the task calls", "the tests look for another name"),
     "wrong_operator": ("the wrong operator is used", "it computes with a different operator than the task asks for"),
     "wrong_step": ("it does something else instead", "the code carries out a different operation"),
     "wrong_type": ("the value gets the wrong type", "it produces another type than the task asks for"),
@@ -75,7 +75,9 @@ def tokens(code: str) -> list[str]:
 def bare(code: str) -> str:
     """The program without its docstring and annotations."""
     code = re.sub(r'\n    """.*?"""', "", code, count=1, flags=re.DOTALL)
-    return re.sub(r"def (\w+)\((\w+)[^\n]*\):|def (\w+)\((\w+)[^\n]*->[^\n]*:", r"def \1\3(\2\4):", code, count=1).strip()
+    return re.sub(
+        r"def (\w+)\((\w+)[^\n]*\):|def (\w+)\((\w+)[^\n]*->[^\n]*:", r"def \1\3(\2\4):", code, count=1
+    ).strip()
 
 
 def similarity(a: list[str], b: list[str]) -> float:

@@ -1,8 +1,8 @@
 """Train the mini world's backbone from scratch: ``python -m ledexlib.mini.pretrain --out FOLDER``.
 
-A Llama of about three million parameters learns the sloppy corpus of ``ledexlib.mini.corpus``. The run is seeded; killed, it
-goes on from its last checkpoint with the same batches. ``FOLDER`` becomes an ordinary transformers checkpoint whose
-``training.json`` says how it was made.
+A Llama of about two million parameters learns the sloppy corpus of ``ledexlib.mini.corpus``. The run is seeded;
+killed, it goes on from its last checkpoint with the same batches. ``FOLDER`` becomes an ordinary transformers
+checkpoint whose ``training.json`` says how it was made.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def train_tokenizer(recipe: Recipe, sample: int = 4000) -> PreTrainedTokenizerFa
 def encode_corpus(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, np.ndarray]:
     """The corpus as token ids and as whether each is learned, both of shape (steps × batch, sequence).
 
-    Parts of a document are tokenised one by one, as a prompt and its completion are at generation. The corpus of a longer
-    recipe begins with that of a shorter one.
+    Parts of a document are tokenised one by one, as a prompt and its completion are at generation. The corpus of a
+    longer recipe begins with that of a shorter one.
     """
     needed = recipe.steps * recipe.batch * recipe.sequence
     ids, learned = np.empty(needed, dtype=np.uint16), np.empty(needed, dtype=bool)
@@ -189,7 +189,9 @@ def pretrain(recipe: Recipe, out: Path) -> dict[str, object]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "last_loss": round(float(np.mean(losses[-100:])), 4),
         "minutes": round((time.time() - began) / 60, 1),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads",
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{torch.get_num_threads()} CPU threads",
     }
     (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
     shutil.rmtree(work)

@@ -1,8 +1,9 @@
 """The problems of the mini world: which compositions belong to which split, how a problem is worded and tested.
 
-A problem asks for a composition of two or three operations. Splits hold out combinations of operations: the unordered set
-of a problem's operations decides its split by a hash, and outside the test split a composition that contains a test pair is not
-used at all, so that no combination of the test split, in any order and with any constants, occurs in a training text.
+A problem asks for a composition of two or three operations. Splits hold out combinations of operations: the
+unordered set of a problem's operations decides its split by a hash, and outside the test split a composition that
+contains a test pair is not used at all, so that no combination of the test split, in any order and with any
+constants, occurs in a training text.
 """
 
 from __future__ import annotations
@@ -36,7 +37,15 @@ ARGUMENTS = {
     "dict": ("table", "scores", "mapping"),
     "grid": ("rows", "grid", "matrix"),
 }
-ANNOTATIONS = {"ints": "list[int]", "int": "int", "str": "str", "strs": "list[str]", "dict": "dict", "grid": "list[list[int]]", "bool": "bool"}
+ANNOTATIONS = {
+    "ints": "list[int]",
+    "int": "int",
+    "str": "str",
+    "strs": "list[str]",
+    "dict": "dict",
+    "grid": "list[list[int]]",
+    "bool": "bool",
+}
 GENERIC_NAMES = ("solve", "process", "compute", "transform", "run_steps", "get_result")
 WORDS = (
     "apple", "banana", "cat", "dog", "echo", "fig", "green", "hat", "ice", "jam", "kite", "lemon", "mango", "night",
@@ -125,7 +134,9 @@ def an_input(kind: str, rng: random.Random, wide: bool = False) -> Any:
         return " ".join(an_input("strs", rng, wide)[: None if wide else 3])
     if kind == "dict":
         return {rng.choice(WORDS): rng.randint(-3 if wide else 0, 9) for _ in range(size if wide else 4)}
-    return [[rng.randint(low, high) for _ in range(rng.randint(1, 4))] for _ in range(size if wide else rng.randint(2, 4))]
+    return [
+        [rng.randint(low, high) for _ in range(rng.randint(1, 4))] for _ in range(size if wide else rng.randint(2, 4))
+    ]
 
 
 def compiled(code: str, name: str) -> Callable[[Any], Any]:
@@ -149,7 +160,11 @@ def _results(function: Callable[[Any], Any], inputs: list[Any]) -> list[Any]:
 def _well_posed(steps: Composition, examples: list[tuple[Any, Any]]) -> bool:
     """Whether the examples tell apart the composition and each shorter one that leaves a step out."""
     results = [result for _, result in examples]
-    if len({repr(r) for r in results}) < 2 or any(len(repr(r)) > 60 for r in results) or sum(not r for r in results) > 1:
+    if (
+        len({repr(r) for r in results}) < 2
+        or any(len(repr(r)) > 60 for r in results)
+        or sum(not r for r in results) > 1
+    ):
         return False
     for i in range(len(steps)):
         rest = steps[:i] + steps[i + 1 :]
@@ -259,7 +274,7 @@ def record(
     problem: MiniProblem, benchmark: str, task_id: str = "", split: str = "pretrain", plus: tuple[Call, ...] = ()
 ) -> Problem:
     """The problem in a benchmark's form."""
-    common = dict(task_id=task_id, entry_point=problem.name, benchmark=benchmark, split=split)
+    common = {"task_id": task_id, "entry_point": problem.name, "benchmark": benchmark, "split": split}
     lines = assertions(problem)
     if benchmark.startswith("mini-humaneval"):
         head = stub(problem)

@@ -1,7 +1,8 @@
 """Compositions of operations, and the programs that carry them out: in several styles, and with natural bugs.
 
-A composition is a sequence of steps whose types fit. ``render`` writes it as a function; ``bugs`` lists the ways in which
-that program could be wrong. Slips are mistakes inside one step, the other kinds are mistakes of the whole program.
+A composition is a sequence of steps whose types fit. ``render`` writes it as a function; ``bugs`` lists the ways in
+which that program could be wrong. Slips are mistakes inside one step, the other kinds are mistakes of the whole
+program.
 """
 
 from __future__ import annotations
@@ -9,14 +10,12 @@ from __future__ import annotations
 import ast
 import random
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 
 from ledexlib.mini import numbers, tables, texts
 from ledexlib.mini.operations import STYLES, Operation, Slip
 
-OPERATIONS: dict[str, Operation] = {
-    op.name: op for op in (*numbers.OPERATIONS, *texts.OPERATIONS, *tables.OPERATIONS)
-}
+OPERATIONS: dict[str, Operation] = {op.name: op for op in (*numbers.OPERATIONS, *texts.OPERATIONS, *tables.OPERATIONS)}
 
 # Kinds of bugs beside the slips: what went wrong between the steps.
 PROGRAM_BUGS = (
@@ -75,7 +74,7 @@ class Bug:
 
 def chains(steps: Composition) -> bool:
     """Whether every step takes what the one before it gives."""
-    return all(a.operation.gives == b.operation.takes for a, b in zip(steps, steps[1:], strict=False))
+    return all(a.operation.gives == b.operation.takes for a, b in pairwise(steps))
 
 
 def _values(step: Step) -> dict[str, object]:

@@ -1,9 +1,9 @@
 """A SIMULATED teacher: it looks like a language model that explains and repairs, and is none.
 
 It stands in for the paper's GPT-3.5 where no such model can be had. It knows the mini world's problems and their
-references, finds out what is wrong with a program by comparing it with them, and then deliberately fails as often as the
-paper's teacher did: it is right about 46 % of the time on MBPP's pattern and plausibly wrong otherwise, with a wrong
-explanation, a botched program, or both. Nothing measured with it says anything about a real teacher.
+references, finds out what is wrong with a program by comparing it with them, and then deliberately fails as often as
+the paper's teacher did: it is right about 46 % of the time on MBPP's pattern and plausibly wrong otherwise, with a
+wrong explanation, a botched program, or both. Nothing measured with it says anything about a real teacher.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from ledexlib.mini.problems import MiniProblem, find, record
 from ledexlib.mini.programs import ALL_STYLES, Bug, bugs_of, render
 from ledexlib.records import Sampling
 
-# A wrong program is within the teacher's reach or it is not; within reach nearly every answer is right. Both the share of
-# right answers and the share of programs repaired in ten answers are then near the paper's 45.95 % (Table 1, MBPP).
+# A wrong program is within the teacher's reach or it is not; within reach nearly every answer is right. Both the
+# share of right answers and the share of programs repaired in ten answers are then near the paper's 45.95 % (Table 1,
+# MBPP).
 REACH, STEADY = 0.48, 0.96
 
 FORMS = (
@@ -62,7 +63,7 @@ def wrong_answer(problem: MiniProblem, code: str, feedback: str, rng: random.Ran
 
 
 class SimulatedTeacher:
-    """Answers `prompts.teacher_messages` about mini problems; the same request, seed and sampling give the same answers."""
+    """Answers `prompts.teacher_messages` about mini problems; the same request and sampling give the same."""
 
     name = "mini-teacher"
 
