@@ -20,6 +20,8 @@ from ledexlib.benchmarks import Row, function_under_test, helpers, literal, unix
 from ledexlib.records import Call, Check, Problem, Test
 
 FLOAT_TOLERANCE = 1e-6  # where the task sets none
+# Inputs left out, by position: this one's result, 1.7 million tuples of 77 items, takes more memory than programs get.
+LEFT_OUT = {"Mbpp/255": {88}}
 
 SET_RESULTS = {
     "similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
@@ -136,6 +138,7 @@ def plus_tests(row: Row, task_id: str, entry_point: str) -> tuple[Test, ...]:
         atol = float(row["atol"])
     else:
         calls, atol = tests_in_program(row["test"])
+    calls = [call for position, call in enumerate(calls) if position not in LEFT_OUT.get(task_id, ())]
     special = special_check(entry_point, calls, atol or 1e-4)
     if special:
         return (special,)

@@ -36,7 +36,7 @@ class Limits:
     it for root. ``output_bytes`` bounds the captured standard output of a stdin test and each file written.
     """
 
-    timeout: float = 5.0
+    timeout: float = 15.0
     memory_mb: int = 1024
     processes: int = 64
     open_files: int = 64

@@ -36,8 +36,9 @@ SCRIPT = Path(__file__).with_name("worker.py")
 LENGTH = struct.Struct("<Q")
 QUEUED = 2  # jobs a worker has at most
 WAITING = 256  # jobs that may wait for a reference to run, and verdicts for the consumer
-PATIENCE = 10  # as in the worker: wall time allowed is so many times the timeout
+PATIENCE = 60  # as in the worker: wall time allowed is so many times the timeout, if the machine is that busy
 GRACE = 30.0  # seconds of silence beyond that before a worker is given up
+LOOK = 2.0  # seconds without news after which the workers are looked at
 TRIES = 2
 REFERENCE_SECONDS = 120.0  # of a reference's own time for all its calls
 REFERENCE_MEMORY_MB = 4096
@@ -68,7 +69,7 @@ class Task:
     def longest(self) -> float:
         """Seconds after which a worker that has not answered is not going to."""
         executions = len(self.suite.cases) if self.suite.is_main else 1
-        return (executions + PATIENCE) * self.timeout * PATIENCE + GRACE
+        return executions * self.timeout * PATIENCE + GRACE
 
     def message(self, ticket: int, with_suite: bool) -> bytes:
         """The task as a worker reads it; tests that it still has from its last job are left out."""
@@ -174,6 +175,13 @@ class Worker:
         stream = io.BytesIO(report) if report is not None else os.fdopen(self.files.popleft(), "rb")
         return task, [Outcome(**outcome) for outcome in outcomes], stream
 
+    def is_stuck(self) -> bool:
+        """Whether it has a task and will not answer: someone stopped it, or the time for any answer is over."""
+        if not self.tasks:
+            return False
+        stopped = os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        return stopped is not None or time.monotonic() > self.since + self.tasks[0][1].longest
+
     def close(self) -> str:
         """End the process and remove its folder; the end of what it wrote to stderr."""
         self.sock.close()
@@ -190,12 +198,15 @@ class Worker:
 
 
 def environment() -> dict[str, str]:
-    """The environment of programs: nothing of the caller's but the search path, and hashing that is always the same."""
+    """The environment of programs: nothing of the caller's but the search path.
+
+    Hashing has a fixed seed, so that a program which depends on the order of a set has one verdict.
+    """
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": "/nonexistent",
         "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": "1",
         "PYTHONUTF8": "1",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
@@ -291,13 +302,11 @@ class Pool:
             self.ready.append(Task(job, suite, self.limits))
 
     def _communicate(self) -> None:
-        """Send and receive until something has come, or a worker has died or is overdue."""
+        """Send and receive what can be; replace workers that have died, or stopped, or are overdue."""
         for worker in self.workers:
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.outbox else 0)
             self.selector.modify(worker.sock, wanted, worker)
-        busy = [worker for worker in self.workers if worker.tasks]
-        due = min(worker.since + worker.tasks[0][1].longest for worker in busy)
-        events = self.selector.select(max(0.0, due - time.monotonic()))
+        events = self.selector.select(LOOK)
         for key, event in events:
             worker = key.data
             try:
@@ -308,10 +317,9 @@ class Pool:
                         self._settle(*reply, worker.scratch)
             except (OSError, EOFError) as error:
                 self._replace(worker, f"{type(error).__name__}: {error}")
-        if not events:
-            for worker in busy:
-                if worker.tasks and time.monotonic() >= worker.since + worker.tasks[0][1].longest:
-                    self._replace(worker, "no answer")
+        for worker in () if events else list(self.workers):
+            if worker.is_stuck():
+                self._replace(worker, "it was stopped, or gave no answer")
 
     def _settle(self, task: Task, outcomes: list[Outcome], report: BinaryIO, scratch: str) -> None:
         """Take a task's outcome: a verdict, a reference's results, or a time-out to try again alone."""
@@ -331,8 +339,6 @@ class Pool:
     def _replace(self, worker: Worker, why: str) -> None:
         """Put a new worker in the place of one that died; its tasks are tried again, the first one not for ever."""
         self.selector.unregister(worker.sock)
-        if why == "no answer":
-            worker.process.kill()
         log = worker.close()
         tasks = [task for _, task in worker.tasks]
         self.workers[self.workers.index(worker)] = self._start()

@@ -48,7 +48,7 @@ NOTE_BYTES = 64 << 10  # of the report of a stdin program: its exception
 STACK_BYTES = 64 << 20  # C stack, for deep recursion through C code; the default gap above the stack allows it
 CHUNK = 1 << 20
 LENGTH = struct.Struct("<Q")
-PATIENCE = 10  # the wall time allowed is so many times the timeout, whatever the machine's load
+PATIENCE = 60  # the wall time allowed is so many times the timeout, however busy the machine is
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
