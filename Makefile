@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	2>/dev/null && echo "$$python" && break; done)
 RUN := .venv/bin/python -m
 
-.PHONY: demo test lab bench strip
+.PHONY: demo test lab bench strip gallery
 demo: .venv/installed
 	$(RUN) ledexlib run params/demo.yaml --run demo
 
@@ -24,6 +24,14 @@ strip: .venv/installed
 	$(RUN) nbconvert --clear-output --inplace --ClearMetadataPreprocessor.enabled=True \
 	"--ClearMetadataPreprocessor.preserve_cell_metadata_mask={'tags'}" \
 	"--ClearMetadataPreprocessor.preserve_nb_metadata_mask={'kernelspec'}" notebooks/*.ipynb
+
+# Keep a run for readers: its executed notebooks without machine-specific metadata, and its metrics. make gallery OF=demo
+gallery: .venv/installed
+	$(RUN) nbconvert --to notebook --output-dir outputs/gallery/$(OF) --ClearMetadataPreprocessor.enabled=True \
+	"--ClearMetadataPreprocessor.preserve_cell_metadata_mask={'tags'}" \
+	"--ClearMetadataPreprocessor.preserve_nb_metadata_mask={'kernelspec'}" outputs/$(OF)/*/[0-9][0-9]_*.ipynb
+	for stage in outputs/$(OF)/[0-9][0-9]_*/; do \
+	cp "$$stage/metrics.json" "outputs/gallery/$(OF)/$$(basename "$$stage").json"; done
 
 .venv/installed: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed and was not found; install it, or \

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
 
-from ledexlib.mini.problems import MiniProblem, assertions, compiled
+from ledexlib.mini.examples import compiled
+from ledexlib.mini.problems import MiniProblem, assertions
 from ledexlib.mini.programs import COMMENTED, PLAIN, Bug, Style, bugs_of, render
 
 WHAT = {

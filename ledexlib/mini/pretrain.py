@@ -33,7 +33,7 @@ class Recipe:
     """Everything that decides the weights."""
 
     seed: int = 0
-    tokens: int = 10_000_000
+    tokens: int = 6_760_000
     vocabulary: int = 1536
     hidden: int = 192
     layers: int = 4

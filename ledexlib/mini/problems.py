@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, cycle
 from typing import Any
 
+from ledexlib.mini.examples import an_input, compiled, results
 from ledexlib.mini.operations import TYPES
 from ledexlib.mini.programs import ALL_STYLES, OPERATIONS, Composition, chains, render, with_constant
 from ledexlib.records import Assertion, Call, Check, Problem
@@ -47,10 +48,6 @@ ANNOTATIONS = {
     "bool": "bool",
 }
 GENERIC_NAMES = ("solve", "process", "compute", "transform", "run_steps", "get_result")
-WORDS = (
-    "apple", "banana", "cat", "dog", "echo", "fig", "green", "hat", "ice", "jam", "kite", "lemon", "mango", "night",
-    "ocean", "pear", "queen", "river", "sun", "tree", "under", "violet", "wind", "yes", "zoo", "area", "blue", "egg",
-)  # fmt: skip
 OPENINGS = (
     "Write a function to take {given}, {steps}.",
     "Write a python function that gets {given} and must {steps}.",
@@ -119,58 +116,20 @@ def draw(split: str, rng: random.Random) -> Iterator[tuple[str, ...]]:
         yield next(sources[rng.choice((2, 3, 3))])
 
 
-def an_input(kind: str, rng: random.Random, wide: bool = False) -> Any:
-    """A random input; ``wide`` ones reach the edges: empty, single, repeated, larger."""
-    size = rng.choice((0, 1, 1, 2, 3, 7, 9)) if wide else rng.randint(4, 6)
-    low, high = (-12, 20) if wide else (-4, 12)
-    if kind == "ints":
-        values = [rng.randint(low, high) for _ in range(size)]
-        return values * 2 if wide and rng.random() < 0.2 else values
-    if kind == "int":
-        return rng.randint(-9, 200) if wide else rng.randint(4, 40)
-    if kind == "strs":
-        return [rng.choice(WORDS) for _ in range(size if wide else rng.randint(3, 5))]
-    if kind == "str":
-        return " ".join(an_input("strs", rng, wide)[: None if wide else 3])
-    if kind == "dict":
-        return {rng.choice(WORDS): rng.randint(-3 if wide else 0, 9) for _ in range(size if wide else 4)}
-    return [
-        [rng.randint(low, high) for _ in range(rng.randint(1, 4))] for _ in range(size if wide else rng.randint(2, 4))
-    ]
-
-
-def compiled(code: str, name: str) -> Callable[[Any], Any]:
-    """The function that a program of this package's own making defines (never call it with a model's program)."""
-    namespace: dict[str, Any] = {}
-    exec(code, namespace)
-    return namespace[name]
-
-
-def _results(function: Callable[[Any], Any], inputs: list[Any]) -> list[Any]:
-    """Results by input, None where the function is not defined there (such as the maximum of nothing)."""
-    results = []
-    for value in inputs:
-        try:
-            results.append(function(value))
-        except (ValueError, IndexError, ZeroDivisionError, TypeError, KeyError):
-            results.append(None)
-    return results
-
-
 def _well_posed(steps: Composition, examples: list[tuple[Any, Any]]) -> bool:
     """Whether the examples tell apart the composition and each shorter one that leaves a step out."""
-    results = [result for _, result in examples]
+    outputs = [result for _, result in examples]
     if (
-        len({repr(r) for r in results}) < 2
-        or any(len(repr(r)) > 60 for r in results)
-        or sum(not r for r in results) > 1
+        len({repr(output) for output in outputs}) < 2
+        or any(len(repr(output)) > 60 for output in outputs)
+        or sum(not output for output in outputs) > 1
     ):
         return False
     for i in range(len(steps)):
         rest = steps[:i] + steps[i + 1 :]
         if chains(rest) and rest[0].operation.takes == steps[0].operation.takes:
             shorter = compiled(render(rest, ALL_STYLES[0], "f", "value"), "f")
-            if _results(shorter, [value for value, _ in examples]) == results:
+            if results(shorter, [value for value, _ in examples]) == outputs:
                 return False
     return True
 
@@ -200,7 +159,7 @@ def make(names: tuple[str, ...], rng: random.Random, n_examples: int = 3) -> Min
     function = compiled(reference, name)
     for _ in range(4):
         inputs = [an_input(takes, rng) for _ in range(n_examples)]
-        examples = [(v, r) for v, r in zip(inputs, _results(function, inputs), strict=True) if r is not None]
+        examples = [(v, r) for v, r in zip(inputs, results(function, inputs), strict=True) if r is not None]
         if len(examples) == n_examples and _well_posed(steps, examples):
             return MiniProblem(steps, name, argument, _sentence(steps, rng), reference, tuple(examples))
     return None
@@ -241,7 +200,7 @@ def _plus_calls(problem: MiniProblem, rng: random.Random) -> tuple[Call, ...]:
     function = compiled(problem.reference, problem.name)
     inputs = [an_input(problem.takes, rng, wide=i % 3 != 0) for i in range(4 * PLUS_TESTS)]
     distinct = list({repr(value): value for value in inputs}.values())
-    pairs = [(v, r) for v, r in zip(distinct, _results(function, distinct), strict=True) if r is not None]
+    pairs = [(v, r) for v, r in zip(distinct, results(function, distinct), strict=True) if r is not None]
     return tuple(Call(arguments=repr((v,)), expected=repr(r)) for v, r in pairs[:PLUS_TESTS])
 
 
