@@ -125,29 +125,32 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * min(1.0, (step + 1) / recipe.warm_up, (recipe.steps - step) / max(1, decay_steps))
 
 
-def save_checkpoint(path: Path, model, optimizer, step: int, losses: list[float]) -> None:
+def save_checkpoint(path: Path, model, optimizer, **progress) -> None:
     """Replace the checkpoint atomically: a kill leaves the old one or the new one."""
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "losses": losses}
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **progress}
     torch.save(state, path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
 
 
 def train(
     recipe: Recipe, model: LlamaForCausalLM, corpus: tuple[np.ndarray, np.ndarray], checkpoint: Path, every: int = 200
-) -> list[float]:
-    """Train to the end of the recipe, from the checkpoint if there is one; returns the loss of each step in nats."""
+) -> tuple[list[float], float]:
+    """Train to the end of the recipe, from the checkpoint if there is one.
+
+    Returns the loss of each step in nats and the seconds spent, those before a kill included.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).train()
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=True)
-    start, losses = 0, []
+    start, losses, spent, began = 0, [], 0.0, time.monotonic()
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        start, losses = state["step"], state["losses"]
+        start, losses, spent = state["step"], state["losses"], state["spent"]
     bar = tqdm(range(start, recipe.steps), initial=start, total=recipe.steps, desc="training", mininterval=2)
     for step in bar:
         rows = slice(step * recipe.batch, (step + 1) * recipe.batch)
@@ -164,8 +167,9 @@ def train(
         losses.append(loss.item())
         bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
         if (step + 1) % every == 0:
-            save_checkpoint(checkpoint, model, optimizer, step + 1, losses)
-    return losses
+            seconds = spent + time.monotonic() - began
+            save_checkpoint(checkpoint, model, optimizer, step=step + 1, losses=losses, spent=seconds)
+    return losses, spent + time.monotonic() - began
 
 
 def pretrain(recipe: Recipe, out: Path) -> dict[str, object]:
@@ -177,10 +181,9 @@ def pretrain(recipe: Recipe, out: Path) -> dict[str, object]:
     if stated.exists() and json.loads(stated.read_text()) != asdict(recipe):
         raise SystemExit(f"{work} holds an unfinished run of another recipe: continue that one, or remove the folder")
     stated.write_text(json.dumps(asdict(recipe)))
-    began = time.time()
     tokenizer, corpus = prepare(recipe, work)
     model = new_model(recipe, tokenizer)
-    losses = train(recipe, model, corpus, work / "checkpoint.pt")
+    losses, seconds = train(recipe, model, corpus, work / "checkpoint.pt")
     model.generation_config.do_sample = True  # servers drop a request's temperature otherwise
     model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
@@ -188,7 +191,7 @@ def pretrain(recipe: Recipe, out: Path) -> dict[str, object]:
         "recipe": asdict(recipe),
         "parameters": sum(p.numel() for p in model.parameters()),
         "last_loss": round(float(np.mean(losses[-100:])), 4),
-        "minutes": round((time.time() - began) / 60, 1),
+        "training_minutes": round(seconds / 60, 1),
         "device": torch.cuda.get_device_name()
         if torch.cuda.is_available()
         else f"{torch.get_num_threads()} CPU threads",
