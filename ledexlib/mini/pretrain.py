@@ -35,6 +35,7 @@ class Recipe:
     seed: int = 0
     tokens: int = 6_760_000
     vocabulary: int = 1536
+    tokenizer_documents: int = 4000
     hidden: int = 192
     layers: int = 4
     heads: int = 6
@@ -52,7 +53,7 @@ class Recipe:
         return self.tokens // (self.sequence * self.batch)
 
 
-def train_tokenizer(recipe: Recipe, sample: int = 4000) -> PreTrainedTokenizerFast:
+def train_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer with single digits and the chat markers, trained on the first documents."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -65,7 +66,8 @@ def train_tokenizer(recipe: Recipe, sample: int = 4000) -> PreTrainedTokenizerFa
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = ("".join(text for text, _ in document) for document in islice(documents(recipe.seed), sample))
+    first = islice(documents(recipe.seed), recipe.tokenizer_documents)
+    texts = ("".join(text for text, _ in document) for document in first)
     bpe.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe, eos_token=END, pad_token=PAD, padding_side="left",
@@ -172,8 +174,8 @@ def train(
     return losses, spent + time.monotonic() - began
 
 
-def pretrain(recipe: Recipe, out: Path) -> dict[str, object]:
-    """Make the backbone in ``out``; returns what ``training.json`` says."""
+def pretrain(recipe: Recipe, out: Path, every: int = 200) -> dict[str, object]:
+    """Make the backbone in ``out``, with a checkpoint ``every`` so many steps; returns what ``training.json`` says."""
     out.mkdir(parents=True, exist_ok=True)
     work = out / "unfinished"
     work.mkdir(exist_ok=True)
@@ -183,7 +185,7 @@ def pretrain(recipe: Recipe, out: Path) -> dict[str, object]:
     stated.write_text(json.dumps(asdict(recipe)))
     tokenizer, corpus = prepare(recipe, work)
     model = new_model(recipe, tokenizer)
-    losses, seconds = train(recipe, model, corpus, work / "checkpoint.pt")
+    losses, seconds = train(recipe, model, corpus, work / "checkpoint.pt", every)
     model.generation_config.do_sample = True  # servers drop a request's temperature otherwise
     model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
