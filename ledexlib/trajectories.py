@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from ledexlib.metrics import Estimate, bootstrap, ratio
+from ledexlib.metrics import Estimate, bootstrap, pass_at_k, ratio
 from ledexlib.records import Refinement, Solution, Trajectory, Verdict
 
 # Table 1 of the paper, the training data of CodeLlama and StarCoder with GPT-3.5-Turbo as teacher.
@@ -150,6 +150,12 @@ def pass_counts(solutions: Iterable[Solution]) -> pd.DataFrame:
     """Samples and passing samples of each task; those without a verdict that counts are left out."""
     rows = [(s.task_id, s.verdict.passed, 1) for s in solutions if s.verdict.status != "infra"]
     return pd.DataFrame(rows, columns=["task", "passed", "samples"]).groupby("task", sort=False).sum()
+
+
+def pass_at(counts: pd.DataFrame, k: int) -> Estimate:
+    """pass@k in %, the mean over tasks (rows of ``pass_counts``), with its bootstrap interval over tasks."""
+    chances = [pass_at_k(int(n), int(c), k) for n, c in zip(counts["samples"], counts["passed"], strict=True)]
+    return bootstrap(np.array(chances), lambda rows: 100.0 * float(rows.mean()))
 
 
 def verdict_counts(trajectories: Iterable[Trajectory]) -> pd.DataFrame:

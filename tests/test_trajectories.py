@@ -74,6 +74,12 @@ def test_sequences_are_solved_by_their_last_attempt(found):
     assert list(trajectories.solved_after(found)) == [1, 2, 3]
 
 
+def test_pass_at_k_is_the_mean_over_tasks(found):
+    counts = trajectories.pass_counts(t.solution for t in found)
+    assert counts.loc["t/1"].tolist() == [1, 2] and counts.loc["t/2"].tolist() == [0, 2]
+    assert trajectories.pass_at(counts, 1).value == 25.0 and trajectories.pass_at(counts, 2).value == 50.0
+
+
 def test_nothing_wrong_is_no_error():
     perfect = trajectories.assemble([solution("a", "t/1", "passed")], [])
     assert trajectories.refinement_rate(perfect) is None

@@ -91,7 +91,7 @@ def fragments(wrong: str, right: str) -> tuple[str, str]:
     for op, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if op == "equal":
             continue
-        left, new = " ".join(a[i:j]).strip(), " ".join(b[k:m]).strip()
+        left, new = (lines[0].strip() if lines else "" for lines in (a[i:j], b[k:m]))
         if max(len(left), len(new)) <= 48 or not left or not new:
             return left[:60], new[:60]
         return _middle(left, new)
