@@ -122,7 +122,7 @@ class Params(BaseModel):
 
     # Execution of programs
     workers: int = Field(2, ge=1, description="programs verified at once")
-    timeout: Real = Field(5.0, gt=0, description="seconds a program may run against all its tests")
+    timeout: Real = Field(15.0, gt=0, description="seconds a program may run against all its tests")
     memory_mb: int = Field(1024, ge=64, description="memory a program may use, in MiB")
 
 
