@@ -27,11 +27,12 @@ strip: .venv/installed
 
 # Keep a run for readers: its executed notebooks without machine-specific metadata, and its metrics. make gallery OF=demo
 gallery: .venv/installed
-	$(RUN) nbconvert --to notebook --output-dir outputs/gallery/$(OF) --ClearMetadataPreprocessor.enabled=True \
+	@set -e; for done in outputs/$(OF)/[0-9][0-9]_*/done.json; do \
+	stage=$$(basename "$$(dirname "$$done")"); case "$$stage" in *.old-*) continue;; esac; \
+	$(RUN) nbconvert --to notebook --output-dir "outputs/gallery/$(OF)" --ClearMetadataPreprocessor.enabled=True \
 	"--ClearMetadataPreprocessor.preserve_cell_metadata_mask={'tags'}" \
-	"--ClearMetadataPreprocessor.preserve_nb_metadata_mask={'kernelspec'}" outputs/$(OF)/*/[0-9][0-9]_*.ipynb
-	for stage in outputs/$(OF)/[0-9][0-9]_*/; do \
-	cp "$$stage/metrics.json" "outputs/gallery/$(OF)/$$(basename "$$stage").json"; done
+	"--ClearMetadataPreprocessor.preserve_nb_metadata_mask={'kernelspec'}" "outputs/$(OF)/$$stage/$$stage.ipynb"; \
+	cp "outputs/$(OF)/$$stage/metrics.json" "outputs/gallery/$(OF)/$$stage.json"; done
 
 .venv/installed: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed and was not found; install it, or \
