@@ -80,7 +80,7 @@ OWN = {
         ("humaneval", {"test": 164}, {"check": 164}),
         ("humanevalplus", {"test": 164}, {"call": 123365, "check": 1}),
         ("mbpp", {"prompt": 10, "test": 500, "validation": 90, "train": 374}, {"assertion": 2922}),
-        ("mbppplus", {"test": 378}, {"call": 40763, "check": 2}),
+        ("mbppplus", {"test": 378}, {"call": 40762, "check": 2}),
         ("apps", {"train": 5}, {"io": 5, "call": 9}),
         ("code_contests", {"train": 20}, {"io": 2233}),
         ("leetcode", {"test": 95}, {"check": 95}),

@@ -19,6 +19,7 @@ ERROR = b"E"  # a test raised this: type, message, line, function
 VALUE = b"V"  # a call returned this
 OPAQUE = b"O"  # a call returned what is not plain data: type, text
 END = b"Z"  # all tests have been run: the job's marker
+LENGTH = struct.Struct("<Q")  # of a message between a worker and its caller, which it precedes
 KINDS = frozenset((SETUP, LOAD, READY, PASS, FAIL, ERROR, VALUE, OPAQUE, END))
 
 

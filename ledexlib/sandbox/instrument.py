@@ -67,7 +67,7 @@ def _is_check(node: ast.AST) -> bool:
 
 class _Rewriter(ast.NodeTransformer):
     def __init__(self, source: str, first: int, is_check: bool) -> None:
-        self.source = source
+        self.lines = source.encode("utf-8", "surrogatepass").splitlines(keepends=True)  # as positions count them
         self.first = first
         self.is_check = is_check
         self.sources: list[str] = []
@@ -103,10 +103,16 @@ class _Rewriter(ast.NodeTransformer):
 
     visit_TryStar = visit_Try
 
+    def _text(self, node: ast.stmt) -> str:
+        """A statement's source on one line; ``ast.get_source_segment`` would split the whole source each time."""
+        lines = self.lines[node.lineno - 1 : node.end_lineno]
+        lines[-1] = lines[-1][: node.end_col_offset]
+        lines[0] = lines[0][node.col_offset :]
+        return re.sub(r"\r?\n\s*", " ", b"".join(lines).decode("utf-8", "replace"))
+
     def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
         index = self.first + len(self.sources)
-        text = ast.get_source_segment(self.source, node) or ast.unparse(node)
-        self.sources.append(re.sub(r"\n\s+", " ", text))
+        self.sources.append(self._text(node))
         if any(self.depth.values()):
             self.deferred.append(index)
         if self.depth["function"] or self.depth["guard"]:

@@ -16,7 +16,7 @@ from ledexlib.records import Status, Verdict
 from ledexlib.sandbox import plain, show
 from ledexlib.sandbox.compare import same, same_output
 from ledexlib.sandbox.frames import END, ERROR, FAIL, LOAD, OPAQUE, PASS, READY, SETUP, VALUE, frames
-from ledexlib.sandbox.suite import Expected, Suite, TestCase
+from ledexlib.sandbox.suite import Expected, Suite
 
 VALUE_BYTES = 64 << 20  # a larger result is not compared but wrong
 TEXT_BYTES = 64 << 10
@@ -196,7 +196,7 @@ class _Reading:
             return "error", self.load_error
         index = next((i for i, result in enumerate(results) if result != PASSED), len(results))
         result = results[index] if index < len(results) else None
-        source = self._source(self.suite.cases[index]) if self.ready and index < len(results) else ""
+        source = self.suite.text(index) if self.ready and index < len(results) else ""
         if result is not None:
             return result.status, f"{source}\n{result.note}"
         if outcome.late:
@@ -206,13 +206,6 @@ class _Reading:
             return "timeout", f"{source}\ntimed out {where}".lstrip()
         where = f"before the end of test {index + 1} of {len(results)}" if source else "before its tests had ended"
         return "error", f"{source}\n{outcome.ending} {where}".lstrip()
-
-    def _source(self, case: TestCase) -> str:
-        """A test's text as a model is shown it: ``candidate`` is called by its name."""
-        if case.io is not None:
-            return f"input:\n{_block(case.io.stdin)}"
-        name = self.suite.job.entry_point
-        return re.sub(r"\bcandidate\b", lambda _: name, case.source) if name else case.source
 
     def _payload(self, place: int, length: int) -> bytes:
         self.report.seek(place)
@@ -258,7 +251,7 @@ def wanted_value(suite: Suite, index: int) -> tuple[bytes | None, str]:
     if kind == OPAQUE and case.call.comparison == "same_none":
         return None, ""
     why = "returned what is not plain data" if kind == OPAQUE else expected.fault or "raised an exception"
-    return None, f"the reference gives no expected value: it {why} for {case.source}"
+    return None, f"the reference gives no expected value: it {why} for {suite.text(index)}"
 
 
 def expectation(suite: Suite, outcomes: list[Outcome], report: BinaryIO, marker: bytes) -> Expected:

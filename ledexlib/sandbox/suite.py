@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import marshal
 import math
+import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -19,18 +20,18 @@ from ledexlib.records import Assertion, Call, Check, InputOutput
 from ledexlib.sandbox import plain
 from ledexlib.sandbox.instrument import TestCodeError, instrument
 from ledexlib.sandbox.jobs import Job
-from ledexlib.sandbox.show import SOURCE, cut, show
+from ledexlib.sandbox.show import SOURCE, VALUE, cut, show
 
 KEPT = 1024  # suites
 
 
 @dataclass(frozen=True)
 class TestCase:
-    """One test that counts: its text for feedback and, for calls and stdin tests, how its result is judged."""
+    """One test that counts: an assert's text or, for calls and stdin tests, how the result is judged."""
 
     __test__ = False  # not a test of the project's own
 
-    source: str
+    source: str = ""
     call: Call | None = None
     io: InputOutput | None = None
     value: bytes | None = None  # the expected result, if the call names it
@@ -85,18 +86,26 @@ class Suite:
             return None
         return marshal.dumps(compile(self.job.setup, "<setup>", "exec", dont_inherit=True, optimize=0))
 
+    def text(self, index: int) -> str:
+        """A test as a model is shown it: an assert, a call, or the input of a program; ``candidate`` by its name."""
+        case, name = self.cases[index], self.job.entry_point
+        if case.io is not None:
+            return f"input:\n{cut(case.io.stdin.rstrip(), VALUE)}"
+        if case.call is not None:
+            return f"{name}({cut(', '.join(show(argument) for argument in literal(case.call.arguments)), SOURCE)})"
+        return re.sub(r"\bcandidate\b", lambda _: name, case.source) if name else case.source
+
     def add(self, test: Assertion | Check | Call | InputOutput) -> None:
         """Prepare one more test; raises TestCodeError."""
         first = len(self.cases)
         if isinstance(test, InputOutput):
-            self.cases.append(TestCase("", io=test))
+            self.cases.append(TestCase(io=test))
         elif isinstance(test, Call):
             arguments = literal(test.arguments)
             if not isinstance(arguments, tuple):
                 raise TestCodeError(f"a call's arguments must be a tuple, not {show(arguments)}")
             value = None if test.expected is None else plain.encode(literal(test.expected))
-            inner = cut(", ".join(show(argument) for argument in arguments), SOURCE)
-            self.cases.append(TestCase(f"{self.job.entry_point}({inner})", call=test, value=value))
+            self.cases.append(TestCase(call=test, value=value))
             self.items.append(("call", first, marshal.dumps(arguments), test.comparison))
         else:
             is_check = isinstance(test, Check)

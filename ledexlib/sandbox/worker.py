@@ -24,16 +24,27 @@ import select
 import shutil
 import signal
 import socket
-import struct
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import candidate
+from frames import LENGTH
+from streams import CHUNK, Capture, Spool
+from system import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
+    Clock,
+    children,
+    prctl_function,
+    remove_tree,
+    running_tasks,
+    set_limit,
+)
 
 del sys.path[0]
-for name in ("candidate", "frames", "plain", "show"):
+for name in ("candidate", "frames", "plain", "show", "streams", "system"):
     del sys.modules[name]  # a program that imports one of these names does not mean ours
 
 COMMON = (
@@ -42,105 +53,9 @@ COMMON = (
     "itertools", "json", "math", "numbers", "operator", "queue", "random", "re", "statistics", "string", "textwrap",
     "threading", "time", "traceback", "types", "typing", "unicodedata",
 )  # fmt: skip
-SPOOL_IN_MEMORY = 256 << 10  # bytes of a report that travel in the reply; a longer one goes by file
 REPORT_BYTES = 512 << 20  # of a report: the values of all calls of a program
 NOTE_BYTES = 64 << 10  # of the report of a stdin program: its exception
 STACK_BYTES = 64 << 20  # C stack, for deep recursion through C code; the default gap above the stack allows it
-CHUNK = 1 << 20
-LENGTH = struct.Struct("<Q")
-PATIENCE = 60  # the wall time allowed is so many times the timeout, however busy the machine is
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-
-
-def prctl_function():
-    """Linux's prctl, or None elsewhere."""
-    if not sys.platform.startswith("linux"):
-        return None
-    import ctypes
-
-    return ctypes.CDLL(None).prctl
-
-
-class Spool:
-    """What a job's programs sent, in memory while short, then in an unnamed file that the caller is handed."""
-
-    def __init__(self) -> None:
-        self.memory = bytearray()
-        self.file = None
-
-    def write(self, data: bytes) -> None:
-        if self.file is None and len(self.memory) + len(data) <= SPOOL_IN_MEMORY:
-            self.memory += data
-            return
-        if self.file is None:
-            self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (handed to the caller)
-            self.file.write(self.memory)
-            self.memory.clear()
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self.file.write(rest) :]
-
-
-class Clock:
-    """A child's own time in seconds."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.started = time.monotonic()
-
-    def wall(self) -> float:
-        return time.monotonic() - self.started
-
-    def cpu(self) -> float:
-        """Processor time of the child; 0 where the kernel has no such clock or the child is gone."""
-        try:
-            return time.clock_gettime((~self.pid << 3) | 2)  # Linux's clock of another process
-        except (OSError, OverflowError):
-            return 0.0
-
-    def queued(self) -> float:
-        """Time in which the child was ready to run and had no processor."""
-        try:
-            with open(f"/proc/{self.pid}/schedstat") as stat:
-                return int(stat.read().split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):
-            return 0.0
-
-    def own(self) -> float:
-        return max(self.cpu(), self.wall() - self.queued())
-
-
-class Capture:
-    """The reading end of a child's pipe: passes on up to ``limit`` bytes, drops and counts the rest."""
-
-    def __init__(self, descriptor: int, sink, limit: int) -> None:
-        self.descriptor = descriptor
-        self.sink = sink
-        self.room = limit
-        self.kept = 0
-        self.dropped = 0
-        os.set_blocking(descriptor, False)
-
-    def read(self) -> bool:
-        """Take what is there now; False at the end of the pipe."""
-        try:
-            data = os.read(self.descriptor, CHUNK)
-        except BlockingIOError:
-            return True
-        kept = data[: self.room]
-        self.room -= len(kept)
-        self.kept += len(kept)
-        self.dropped += len(data) - len(kept)
-        if kept:
-            self.sink(kept)
-        return bool(data)
-
-    def drain(self) -> None:
-        """Take what the dead child left in the pipe, which is not more than a pipe holds."""
-        for _ in range(64):
-            before = self.kept + self.dropped
-            if not self.read() or self.kept + self.dropped == before:
-                return
 
 
 class Worker:
@@ -228,7 +143,7 @@ class Worker:
             os.close(output_writing)
             stdin_file.close()
             captures.append(Capture(output_reading, spool.write, job["limits"]["output_bytes"]))
-        timed_out, cpu, seconds, status, usage = self._watch(pid, clock, captures, job["limits"]["timeout"])
+        timed_out, cpu, seconds, status, usage = self._watch(pid, clock, captures, job["limits"])
         for capture in captures:
             capture.drain()
             os.close(capture.descriptor)
@@ -270,8 +185,9 @@ class Worker:
         ):
             set_limit(name, most)
 
-    def _watch(self, pid: int, clock: Clock, captures: list[Capture], timeout: float) -> tuple:
+    def _watch(self, pid: int, clock: Clock, captures: list[Capture], limits: dict) -> tuple:
         """Read the child's pipes until it has ended or its time is up; then kill and reap all that it started."""
+        timeout, most_wall = limits["timeout"], limits["wall"]
         poll = select.poll()
         by_descriptor = {capture.descriptor: capture for capture in captures}
         for descriptor in by_descriptor:
@@ -285,7 +201,7 @@ class Worker:
             wall = clock.wall()
             left = timeout - wall
             if left <= 0:  # only now is it worth asking how much of that the child had to wait
-                left = min(timeout - clock.own(), timeout * PATIENCE - wall)
+                left = min(timeout - clock.own(), most_wall - wall)
             timed_out = left <= 0
             if ended is None:  # without pidfd: look now and then whether the child has ended
                 left = min(left, 0.05 if by_descriptor else 0.002)
@@ -336,60 +252,8 @@ class Worker:
                 os.chmod(self.scratch, 0o700)
         if os.path.islink(self.scratch) or os.path.isfile(self.scratch):
             os.unlink(self.scratch)
-        shutil.rmtree(self.scratch, onerror=_open_and_retry)
+        remove_tree(self.scratch)
         os.makedirs(self.scratch, exist_ok=True)
-
-
-def _open_and_retry(function, path: str, _error) -> None:
-    """For rmtree: a program may have taken the permissions from its directories."""
-    if not os.path.lexists(path):
-        return
-    os.chmod(os.path.dirname(path), 0o700)
-    if os.path.isdir(path) and not os.path.islink(path):
-        os.chmod(path, 0o700)
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
-
-
-def children() -> list[int]:
-    """The pids of this process's children."""
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children") as listing:
-            return [int(pid) for pid in listing.read().split()]
-    except OSError:
-        return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and parent(entry) == os.getpid()]
-
-
-def parent(pid: str) -> int | None:
-    """The parent's pid, or None if the process has gone."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return int(stat.read().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
-
-
-def running_tasks() -> int:
-    """Threads of this user, which RLIMIT_NPROC counts together with the program's."""
-    count = 0
-    for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
-        with contextlib.suppress(OSError):
-            if entry.isdigit() and os.stat(f"/proc/{entry}").st_uid == os.getuid():
-                count += len(os.listdir(f"/proc/{entry}/task"))
-    return count
-
-
-def set_limit(name: str, most: int) -> None:
-    """Lower a resource limit, where the system has it and lets us."""
-    kind = getattr(resource, name, None)
-    if kind is None:
-        return
-    hard = resource.getrlimit(kind)[1]
-    if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
-    with contextlib.suppress(ValueError, OSError):  # macOS refuses some
-        resource.setrlimit(kind, (most, most))
 
 
 def main() -> None:

@@ -1,0 +1,206 @@
+"""The caller's end of a worker process, and the tasks that it hands over.
+
+The socket is never waited for: ``flush`` sends what the worker takes, ``replies`` returns what has come. A long report
+arrives as an open file without a name, so that it takes no memory here and is gone when it is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import marshal
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ledexlib.sandbox.frames import LENGTH
+from ledexlib.sandbox.jobs import Job, Limits
+from ledexlib.sandbox.judge import Outcome
+from ledexlib.sandbox.suite import Suite
+
+SCRIPT = Path(__file__).with_name("worker.py")
+PATIENCE = 60  # the wall time allowed is so many times the timeout, if the machine is that busy
+GRACE = 30.0  # seconds of silence beyond that before a worker is given up
+REFERENCE_SECONDS = 120.0  # of a reference's own time for all its calls
+REFERENCE_MEMORY_MB = 4096
+SLOWER = 4  # a program may take so many times its reference's time, as in EvalPlus
+
+
+@dataclass
+class Task:
+    """A job on its way, or the run of a reference (``is_reference``)."""
+
+    job: Job
+    suite: Suite
+    limits: Limits
+    is_reference: bool = False
+    alone: bool = False
+    tries: int = 0
+    marker: bytes = b""
+
+    @property
+    def timeout(self) -> float:
+        if self.is_reference:
+            return max(REFERENCE_SECONDS, self.limits.timeout)
+        reference = self.suite.expected.seconds if self.suite.expected else 0.0
+        return max(self.limits.timeout, SLOWER * reference)
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which a worker that has not answered is not going to."""
+        executions = len(self.suite.cases) if self.suite.is_main else 1
+        return executions * self.timeout * PATIENCE + GRACE
+
+    def message(self, ticket: int, with_suite: bool) -> bytes:
+        """The task as a worker reads it; tests that it still has from its last job are left out."""
+        memory = max(REFERENCE_MEMORY_MB, self.limits.memory_mb) if self.is_reference else self.limits.memory_mb
+        body = marshal.dumps(
+            {
+                "ticket": ticket,
+                "program": self.job.reference if self.is_reference else self.job.program,
+                "entry_point": self.job.entry_point,
+                "setup": self.suite.setup if with_suite else None,
+                "suite": self.suite.payload if with_suite else None,
+                "main": self.suite.is_main,
+                "marker": self.marker,
+                "limits": {
+                    "timeout": self.timeout,
+                    "wall": self.timeout * PATIENCE,
+                    "memory": memory << 20,
+                    "processes": self.limits.processes,
+                    "open_files": self.limits.open_files,
+                    "output_bytes": self.limits.output_bytes,
+                },
+            }
+        )
+        return LENGTH.pack(len(body)) + body
+
+
+class Handle:
+    """The caller's end of a worker process."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="ledex-")
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
+        self.sock, theirs = socket.socketpair()
+        command = [sys.executable, "-s", "-P", "-B", "-W", "ignore", str(SCRIPT), str(theirs.fileno()), self.folder]
+        with theirs:
+            self.process = subprocess.Popen(
+                command,
+                env=environment(),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self.log,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self.sock.setblocking(False)
+        self.tasks: deque[tuple[int, Task]] = deque()
+        self.outbox = bytearray()
+        self.inbox = bytearray()
+        self.files: deque[int] = deque()
+        self.suite: Suite | None = None
+        self.tickets = 0
+        self.since = 0.0  # when its first task's turn came
+
+    @property
+    def scratch(self) -> str:
+        return os.path.join(self.folder, "scratch")
+
+    def assign(self, task: Task) -> None:
+        self.tickets += 1
+        task.marker = os.urandom(16)
+        if not self.tasks:
+            self.since = time.monotonic()
+        self.tasks.append((self.tickets, task))
+        self.outbox += task.message(self.tickets, task.suite is not self.suite)
+        self.suite = task.suite
+
+    def flush(self) -> None:
+        """Send what the socket takes now; raises OSError if the worker has gone."""
+        while self.outbox:
+            try:
+                sent = self.sock.send(self.outbox[: 1 << 20])
+            except BlockingIOError:
+                return
+            del self.outbox[:sent]
+
+    def replies(self) -> list[tuple[Task, list[Outcome], BinaryIO]]:
+        """What has arrived, task by task; raises OSError or EOFError if the worker has gone."""
+        while True:
+            try:
+                data, files, _, _ = socket.recv_fds(self.sock, 1 << 20, 8)
+            except BlockingIOError:
+                break
+            self.files.extend(files)
+            if not data:
+                raise EOFError("the worker closed its socket")
+            self.inbox += data
+        found = []
+        while len(self.inbox) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self.inbox)
+            if len(self.inbox) < LENGTH.size + length:
+                break
+            body = bytes(self.inbox[LENGTH.size : LENGTH.size + length])
+            del self.inbox[: LENGTH.size + length]
+            found.append(self._reply(body))
+        return found
+
+    def _reply(self, body: bytes) -> tuple[Task, list[Outcome], BinaryIO]:
+        ticket, outcomes, report = marshal.loads(body)  # the worker's own word, which is trusted
+        expected, task = self.tasks.popleft()
+        if ticket != expected:
+            raise EOFError(f"the worker answered {ticket} when {expected} was due")
+        self.since = time.monotonic()
+        stream = io.BytesIO(report) if report is not None else os.fdopen(self.files.popleft(), "rb")
+        return task, [Outcome(**outcome) for outcome in outcomes], stream
+
+    def wake(self) -> None:
+        """Let it go on if a program, or anyone else, has stopped it."""
+        if os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG) is not None:
+            self.process.send_signal(signal.SIGCONT)
+
+    def is_overdue(self) -> bool:
+        """Whether the time for any answer to its first task is over."""
+        return bool(self.tasks) and time.monotonic() > self.since + self.tasks[0][1].longest
+
+    def close(self) -> str:
+        """End the process and remove its folder; the end of what it wrote to stderr."""
+        self.sock.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(0.2)  # it leaves by itself, clearing up its children, when its socket closes
+        self.process.kill()
+        self.process.wait()
+        for descriptor in self.files:
+            os.close(descriptor)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with self.log:
+            self.log.seek(max(0, self.log.seek(0, os.SEEK_END) - 2000))
+            return self.log.read().decode("utf-8", "replace")
+
+
+def environment() -> dict[str, str]:
+    """The environment of programs: nothing of the caller's but the search path.
+
+    Hashing has a fixed seed, so that a program which depends on the order of a set has one verdict.
+    """
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": "/nonexistent",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "1",
+        "PYTHONUTF8": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
