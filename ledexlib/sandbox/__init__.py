@@ -1,8 +1,8 @@
 """Running untrusted programs against tests: ``run(jobs)`` yields verdicts as they finish.
 
 The parts, from the caller down: ``jobs`` (what is asked), ``suite`` and ``instrument`` (a problem's tests, prepared
-once), ``pool`` and ``handle`` (workers and their queue), ``worker`` with ``system`` and ``streams`` (a warm process that
-forks a child for each program), ``candidate`` (what the child does), ``frames`` and ``plain`` (what it may say),
+once), ``pool`` and ``handle`` (workers and their queue), ``worker`` with ``system`` and ``streams`` (a warm process
+that forks a child for each program), ``candidate`` (what the child does), ``frames`` and ``plain`` (what it may say),
 ``judge`` and ``compare`` (what is made of it), ``show`` (values as text).
 
 Protects against: programs that never end, that fill memory, disk or output, that exit, crash or kill their process,
