@@ -127,13 +127,16 @@ class JsonLines(Generic[R]):
                     ) from None
 
     def append(self, records: Iterable[R]) -> int:
-        """Append the records whose id is new, flush them to disk, and return how many were new."""
+        """Append the records whose id is new, flush them to disk, and return how many were new.
+
+        Whatever is appended, and be it nothing, a half-written last line is cut off.
+        """
         new: dict[Any, bytes] = {}
         for record in records:
             name = self._id_of(record)
             if name not in self._lines and name not in new:
                 new[name] = record.model_dump_json().encode() + b"\n"
-        if not new:
+        if not new and self._size == self._end:
             return 0
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:

@@ -225,7 +225,9 @@ class Stage:
 
     def records(self, name: str, model: type[R], key: str = "id") -> JsonLines[R]:
         """This stage's records in the file of this name, to append to; what a killed kernel appended is there."""
-        return JsonLines(self.path(name), model, key)
+        lines = JsonLines(self.path(name), model, key)
+        lines.append(())  # a line that a kill tore must not stay, even if every record is there already
+        return lines
 
     def progress(self, total: int, label: str, done: int = 0) -> Progress:
         """A progress of ``total`` items, ``done`` of which were there before."""

@@ -321,3 +321,12 @@ def test_a_need_behind_a_comment_does_not_count(tmp_path):
     assert notebooks.read(path).needs == ("01_collect",)
     path = write_notebook(tmp_path, "02_sum", ['# stage.need("01_collect")', "stage.done({})"])
     assert notebooks.read(path).needs == ()
+
+
+def test_appending_nothing_cuts_off_a_torn_line(tmp_path):
+    path = tmp_path / "items.jsonl"
+    JsonLines(path, Item).append([Item(id="a", value=1)])
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"id": "b", "val')
+    assert JsonLines(path, Item).append(()) == 0
+    assert path.read_bytes() == whole
