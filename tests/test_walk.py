@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -130,17 +129,3 @@ def test_a_missing_data_file_and_a_cut_off_one_are_named(outputs, tmp_path):
     cut.write_text('{"task_id": 601, "text": "Sum.", "code": "def f(a):\\n  retu')
     torn = finished(outputs, "torn", *mbpp, "--set", f"problems_path={cut}")
     assert torn.returncode == 1 and "cut.jsonl" in torn.stdout + torn.stderr
-
-
-def test_a_teacher_that_is_down_is_one_clear_message(outputs):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-    down = finished(
-        outputs, "down", "--from", "01", "--to", "01", "--set", "teacher=somebody", "--set", "teacher_backend=endpoint",
-        "--set", f"teacher_endpoints=[{url}]", "--set", "request_attempts=2",
-    )  # fmt: skip
-    said = down.stdout + down.stderr
-    assert down.returncode == 1 and url in said and "somebody" in said
-    # What had been sampled before is there for the next try.
-    assert len((outputs / "down" / "01_collect" / "solutions.jsonl").read_text().splitlines()) == 12
