@@ -102,17 +102,19 @@ class EndpointGenerator:
             endpoint.client = openai.AsyncOpenAI(
                 base_url=endpoint.url, api_key=key, max_retries=0, timeout=self.timeout
             )
+        failed: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._answer(i, prompt, n, sampling)) for i, prompt in enumerate(prompts)]
         except ExceptionGroup as failures:
-            error: Exception = failures
-            while isinstance(error, ExceptionGroup):  # the first; the groups have cancelled the others
-                error = error.exceptions[0]
-            raise error from None
+            failed = failures
+            while isinstance(failed, ExceptionGroup):  # the first; the groups have cancelled the others
+                failed = failed.exceptions[0]
         finally:
             for endpoint in self._endpoints:
                 await endpoint.client.close()
+        if failed is not None:
+            raise failed  # out here, where no group is its context: IPython shows no error that has one
         return [task.result() for task in tasks]
 
     async def _answer(self, number: int, prompt: Prompt, n: int, sampling: Sampling) -> list[Completion]:

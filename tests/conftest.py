@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# The models of the tests are tiny: one thread is as fast, and does not wait for another that has no core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

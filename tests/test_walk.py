@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +26,7 @@ def command(outputs: Path, run: str, *more: str, files: tuple[str, ...] = ("para
 
 
 def finished(*args, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*args, **options), cwd=ROOT, capture_output=True, text=True, timeout=400)
+    return subprocess.run(command(*args, **options), cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 def without_seconds(value):
@@ -86,9 +88,13 @@ def test_the_same_command_again_does_nothing(undisturbed):
 def test_a_killed_run_ends_with_the_records_of_an_undisturbed_one(undisturbed, outputs, stage, file):
     """kill -9 to the runner and its kernels as soon as the file appears, a torn last line, then the same command."""
     run = f"killed-{stage}"
+    if stage == "02_verify":
+        shutil.copytree(undisturbed / "01_collect", outputs / run / "01_collect")
+    stages = ("--from", "01", "--to", "02")
     runner = subprocess.Popen(
-        command(outputs, run), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+        command(outputs, run, *stages), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
     path, deadline = outputs / run / stage / file, time.monotonic() + 300
     while not path.exists() and runner.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -99,7 +105,7 @@ def test_a_killed_run_ends_with_the_records_of_an_undisturbed_one(undisturbed, o
     assert path.exists() and not (outputs / run / stage / "done.json").exists()
     with path.open("ab") as lines:
         lines.write(b'{"id": "half a li')
-    resumed = finished(outputs, run)
+    resumed = finished(outputs, run, *stages)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert records(outputs / run) == records(undisturbed)
 
@@ -129,3 +135,15 @@ def test_a_missing_data_file_and_a_cut_off_one_are_named(outputs, tmp_path):
     cut.write_text('{"task_id": 601, "text": "Sum.", "code": "def f(a):\\n  retu')
     torn = finished(outputs, "torn", *mbpp, "--set", f"problems_path={cut}")
     assert torn.returncode == 1 and "cut.jsonl" in torn.stdout + torn.stderr
+
+
+def test_a_teacher_that_is_down_is_one_clear_message(outputs):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    teacher = ("teacher=somebody", "teacher_backend=endpoint", f"teacher_endpoints=[{url}]", "request_attempts=2")
+    settings = [word for setting in teacher for word in ("--set", setting)]
+    down = finished(outputs, "down", *settings, "--from", "01", "--to", "01")
+    assert down.returncode == 1
+    assert "EndpointError: model somebody: no answer after 2 tries" in down.stdout and url in down.stdout
+    assert len((outputs / "down" / "01_collect" / "solutions.jsonl").read_text().splitlines()) == 12

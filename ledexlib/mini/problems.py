@@ -196,12 +196,19 @@ def fill(head: str, code: str) -> str:
     return head + "\n".join([*imports, *lines[start + 1 :]])
 
 
-def _plus_calls(problem: MiniProblem, rng: random.Random) -> tuple[Call, ...]:
+def _plus_calls(problem: MiniProblem) -> tuple[Call, ...]:
+    """Further tests of a problem: fewer than ``PLUS_TESTS`` where too few distinct inputs have a result."""
+    rng = random.Random(f"plus {problem.sentence}")
     function = compiled(problem.reference, problem.name)
-    inputs = [an_input(problem.takes, rng, wide=i % 3 != 0) for i in range(4 * PLUS_TESTS)]
-    distinct = list({repr(value): value for value in inputs}.values())
-    pairs = [(v, r) for v, r in zip(distinct, results(function, distinct), strict=True) if r is not None]
-    return tuple(Call(arguments=repr((v,)), expected=repr(r)) for v, r in pairs[:PLUS_TESTS])
+    found: dict[str, str] = {}
+    for i in range(4 * PLUS_TESTS):
+        value = an_input(problem.takes, rng, wide=i % 3 != 0)
+        (result,) = results(function, [value])
+        if result is not None:
+            found[repr((value,))] = repr(result)
+        if len(found) == PLUS_TESTS:
+            break
+    return tuple(Call(arguments=arguments, expected=expected) for arguments, expected in found.items())
 
 
 def _records(benchmark: str, split: str) -> Iterator[tuple[MiniProblem, Problem]]:
@@ -218,7 +225,7 @@ def _records(benchmark: str, split: str) -> Iterator[tuple[MiniProblem, Problem]
         problem = make(names, rng, 5 if humaneval else 3)
         if problem is None:
             continue
-        calls = _plus_calls(problem, rng)
+        calls = _plus_calls(problem)
         if len(calls) < 30:
             continue
         task_id = f"{benchmark}/{FIRST_IDS[split] + found}"
