@@ -1,8 +1,8 @@
 # make demo · make test · make lab · make bench. All paths are relative: the folder's own path may hold spaces.
 
 # The first interpreter that can make the environment; choose another with: make PYTHON=/path/to/python demo
-PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
-	"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+	"$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	2>/dev/null && echo "$$python" && break; done)
 RUN := .venv/bin/python -m
 
@@ -35,7 +35,7 @@ gallery: .venv/installed
 	cp "outputs/$(OF)/$$stage/metrics.json" "outputs/gallery/$(OF)/$$stage.json"; done
 
 .venv/installed: requirements.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed and was not found; install it, or \
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed and was not found; install it, or \
 	name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; }
 	test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
 	$(RUN) pip install -r requirements.txt
