@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Union
 from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["passed", "failed", "error", "timeout", "infra"]
+Mode = Literal["proxy", "in_process"]
 
 
 class Record(BaseModel):
@@ -93,7 +94,9 @@ class Verdict(Record):
     """What running a program against its tests said.
 
     ``infra`` is the harness's own trouble and is never scored. ``feedback`` is what a model is shown: the first failing
-    test with the value that came out, or the error with its line; empty for a passed program.
+    test with the value that came out, or the error with its line; empty for a passed program. ``mode`` says where the
+    tests ran: outside the program's process (``proxy``), or within it, where a program written to deceive could forge
+    them (``in_process``, and of verdicts from before this was recorded).
     """
 
     status: Status
@@ -101,6 +104,7 @@ class Verdict(Record):
     n_tests: int
     feedback: str
     seconds: float
+    mode: Mode = "in_process"
 
     @property
     def passed(self) -> bool:

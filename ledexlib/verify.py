@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ledexlib.artifacts import JsonLines
 from ledexlib.problems import NAMES, ProblemError, load_problems, read_rows
-from ledexlib.records import Problem, Record, Status, Verdict, content_id
+from ledexlib.records import Mode, Problem, Record, Status, Verdict, content_id
 from ledexlib.sandbox import Job, Limits, run
 
 SAVE_SECONDS = 2.0  # between two writes of finished rows
@@ -131,6 +131,7 @@ class Row(Record):
     n_tests: int
     feedback: str
     seconds: float
+    mode: Mode = "in_process"
 
     @property
     def sample(self) -> tuple[str, int]:

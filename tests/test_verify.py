@@ -66,7 +66,7 @@ def test_one_verdict_a_sample_in_order(data, tmp_path, capsys, name):
     out = tmp_path / "deep" / "verdicts.jsonl"
     assert verify(data, write(tmp_path / name, SAMPLES), out) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert list(rows[0]) == ["task_id", "index", "status", "n_passed", "n_tests", "feedback", "seconds"]
+    assert list(rows[0]) == ["task_id", "index", "status", "n_passed", "n_tests", "feedback", "seconds", "mode"]
     assert [(r["task_id"], r["index"], r["status"], r["n_passed"], r["n_tests"]) for r in rows] == [
         ("own/next", 0, "passed", 2, 2),
         ("own/double", 0, "passed", 2, 2),

@@ -1,6 +1,7 @@
-"""The format of a child's report: frames, one after the other, each a header and a payload.
+"""The format of messages between the processes of the sandbox: frames, each a header and a payload.
 
-Texts are a JSON list, values are plain data (see ``plain``). Standard library only: the worker loads this file.
+A report is a row of frames; a conversation with a program (see ``remote``) is frames both ways. Texts and values are
+plain data (see ``plain``). Standard library only: the worker loads this file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ PASS = b"P"  # an assert held
 FAIL = b"F"  # an assert did not hold: value that came out, value expected
 ERROR = b"E"  # a test raised this: type, message, line, function
 VALUE = b"V"  # a call returned this
+GRAPH = b"G"  # a call returned this, or changed its arguments: see ``graph``
 OPAQUE = b"O"  # a call returned what is not plain data: type, text
 END = b"Z"  # all tests have been run: the job's marker
 LENGTH = struct.Struct("<Q")  # of a message between a worker and its caller, which it precedes

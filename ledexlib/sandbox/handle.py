@@ -68,9 +68,11 @@ class Task:
                 "ticket": ticket,
                 "program": self.job.reference if self.is_reference else self.job.program,
                 "entry_point": self.job.entry_point,
+                "run": self.suite.run,
+                "names": self.suite.names,
+                "classes": self.suite.classes,
                 "setup": self.suite.setup if with_suite else None,
                 "suite": self.suite.payload if with_suite else None,
-                "main": self.suite.is_main,
                 "marker": self.marker,
                 "limits": {
                     "timeout": self.timeout,
@@ -109,7 +111,7 @@ class Handle:
         self.outbox = bytearray()
         self.inbox = bytearray()
         self.files: deque[int] = deque()
-        self.suite: Suite | None = None
+        self.suite: tuple[Suite, str] | None = None  # of the last task, and how its tests were run
         self.tickets = 0
         self.since = 0.0  # when its first task's turn came
 
@@ -119,12 +121,12 @@ class Handle:
 
     def assign(self, task: Task) -> None:
         self.tickets += 1
-        task.marker = os.urandom(16)
+        task.marker = os.urandom(16) if task.suite.run == "in_process" else b""
         if not self.tasks:
             self.since = time.monotonic()
         self.tasks.append((self.tickets, task))
-        self.outbox += task.message(self.tickets, task.suite is not self.suite)
-        self.suite = task.suite
+        self.outbox += task.message(self.tickets, (task.suite, task.suite.run) != self.suite)
+        self.suite = task.suite, task.suite.run
 
     def flush(self) -> None:
         """Send what the socket takes now; raises OSError if the worker has gone."""

@@ -37,11 +37,15 @@ class TestCodeError(ValueError):
 
 @dataclass
 class Instrumented:
-    """Compiled test code; ``sources`` are its asserts' texts, ``deferred`` those judged only when it has ended."""
+    """Compiled test code; ``sources`` are its asserts' texts, ``deferred`` those judged only when it has ended.
+
+    ``names`` are those that it reads.
+    """
 
     code: object
     sources: list[str]
     deferred: list[int] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
 
 
 def instrument(source: str, first: int, is_check: bool) -> Instrumented:
@@ -53,12 +57,13 @@ def instrument(source: str, first: int, is_check: bool) -> Instrumented:
         tree = ast.parse(source)
         if is_check and not any(_is_check(node) for node in tree.body):
             raise TestCodeError("the test defines no function 'check'")
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
         rewriter = _Rewriter(source, first, is_check)
         tree = ast.fix_missing_locations(rewriter.visit(tree))
         code = compile(tree, FILENAME, "exec", dont_inherit=True, optimize=0)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise TestCodeError(f"the test does not compile: {error}") from None
-    return Instrumented(code, rewriter.sources or [source.strip()], rewriter.deferred)
+    return Instrumented(code, rewriter.sources or [source.strip()], rewriter.deferred, names)
 
 
 def _is_check(node: ast.AST) -> bool:

@@ -6,7 +6,6 @@ test's word and the end marker, and the values of calls are compared here.
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 from dataclasses import dataclass
@@ -33,6 +32,12 @@ class Outcome:
     report: int
     output: int
     dropped: int
+    fault: str  # why the conversation with the program was ended before its end: see ``remote``
+
+    @property
+    def untransportable(self) -> bool:
+        """Whether a test passes what cannot be sent to another process."""
+        return self.fault == "untransportable"
 
     @property
     def late(self) -> bool:
@@ -42,6 +47,8 @@ class Outcome:
     @property
     def ending(self) -> str:
         """How it ended when it should have gone on."""
+        if self.fault:
+            return self.fault
         if self.dropped:
             return "the results were more data than allowed"
         if self.exit < 0:
@@ -67,9 +74,16 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def infra(n_tests: int, why: str) -> Verdict:
+def infra(suite: Suite, why: str) -> Verdict:
     """The verdict when the harness, or the problem itself, and not the program is at fault."""
-    return Verdict(status="infra", n_passed=0, n_tests=n_tests, feedback=why, seconds=0.0)
+    n_tests = len(suite.cases)
+    return Verdict(status="infra", n_passed=0, n_tests=n_tests, feedback=why, seconds=0.0, mode=suite.mode)
+
+
+def overdue(suite: Suite) -> Verdict:
+    """The verdict when the tests' own code could not be interrupted, and a limit on processor time ended the worker."""
+    text = "timed out in the tests' own code, on a value of the program's"
+    return Verdict(status="timeout", n_passed=0, n_tests=len(suite.cases), feedback=text, seconds=0.0, mode=suite.mode)
 
 
 def verdict(
@@ -82,12 +96,14 @@ def verdict(
     results = [reading.results.get(index) for index in range(len(suite.cases))]
     n_passed = results.count(PASSED)
     if reading.fault:
-        return infra(len(results), reading.fault)
-    if n_passed == len(results) and reading.closed:
-        return Verdict(status="passed", n_passed=n_passed, n_tests=n_passed, feedback="", seconds=seconds)
-    status, text = reading.first_failure(results, outcomes[-1])
-    text = show.masked(text.replace(scratch, "."))
-    return Verdict(status=status, n_passed=n_passed, n_tests=len(results), feedback=text, seconds=seconds)
+        return infra(suite, reading.fault)
+    status, text = "passed", ""
+    if n_passed < len(results) or not reading.closed:
+        status, text = reading.first_failure(results, outcomes[-1])
+        text = show.masked(text.replace(scratch, "."))
+    return Verdict(
+        status=status, n_passed=n_passed, n_tests=len(results), feedback=text, seconds=seconds, mode=suite.mode
+    )
 
 
 class _Reading:
@@ -214,10 +230,10 @@ class _Reading:
     def _texts(self, place: int, length: int, count: int) -> list[Any]:
         """The texts of a frame, always ``count`` of them: a report is the program's word, its form is checked."""
         try:
-            texts = json.loads(self._payload(place, length)) if length <= TEXT_BYTES else []
-        except (ValueError, RecursionError):
-            texts = []
-        texts = texts if isinstance(texts, list) else []
+            texts = plain.decode(self._payload(place, length)) if length <= TEXT_BYTES else ()
+        except plain.NotPlain:
+            texts = ()
+        texts = texts if isinstance(texts, tuple) else ()
         cleaned = [t if isinstance(t, int) else show.cut(str(t), show.MESSAGE) for t in texts[:count]]
         return cleaned + [""] * (count - len(cleaned))
 

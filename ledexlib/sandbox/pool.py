@@ -9,6 +9,7 @@ can take, is replaced, and its job tried once more, then given up as ``infra``.
 from __future__ import annotations
 
 import selectors
+import signal
 import time
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
@@ -106,7 +107,7 @@ class Pool:
         """Queue a job; if it needs its reference's results first, park it and queue the reference."""
         suite = suite_of(job)
         if suite.fault:
-            self.done.append((job.id, judge.infra(len(suite.cases), f"unusable tests: {suite.fault}")))
+            self.done.append((job.id, judge.infra(suite, f"unusable tests: {suite.fault}")))
         elif suite.needs_reference and suite.expected is None:
             if id(suite) not in self.parked:
                 self.parked[id(suite)] = []
@@ -137,8 +138,13 @@ class Pool:
                 self._replace(worker, "no answer")
 
     def _settle(self, task: Task, outcomes: list[Outcome], report: BinaryIO, scratch: str) -> None:
-        """Take a task's outcome: a verdict, a reference's results, or a time-out to try again alone."""
+        """Take a task's outcome: a verdict, a reference's results, or a run to be done again in another way."""
         last = outcomes[-1]
+        if last.untransportable:
+            report.close()
+            task.suite.in_process = True
+            self.ready.appendleft(task)
+            return
         if last.timed_out and last.cpu < BELIEVED * task.timeout and not task.alone:
             report.close()
             task.alone = True
@@ -162,7 +168,9 @@ class Pool:
             return
         first = tasks[0]
         first.tries += 1
-        if first.tries >= TRIES:
+        if worker.process.returncode == -signal.SIGXCPU:
+            self.done.append((tasks.pop(0).job.id, judge.overdue(first.suite)))
+        elif first.tries >= TRIES:
             self._give_up(tasks.pop(0), f"its worker died {TRIES} times ({why})\n{log}".rstrip())
         self.ready.extendleft(reversed(tasks))
 
@@ -173,7 +181,7 @@ class Pool:
         else:
             waiting = [task]
         for each in waiting:
-            self.done.append((each.job.id, judge.infra(len(task.suite.cases), why)))
+            self.done.append((each.job.id, judge.infra(task.suite, why)))
 
 
 def run(jobs: Iterable[Job], workers: int = 2, limits: Limits | None = None) -> Iterator[tuple[Hashable, Verdict]]:

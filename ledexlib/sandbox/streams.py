@@ -19,6 +19,10 @@ class Spool:
         self.memory = bytearray()
         self.file = None
 
+    @property
+    def size(self) -> int:
+        return len(self.memory) if self.file is None else self.file.tell()
+
     def write(self, data: bytes) -> None:
         if self.file is None and len(self.memory) + len(data) <= SPOOL_IN_MEMORY:
             self.memory += data

@@ -7,6 +7,7 @@ number of tests known, whether or not a program ever compiles. What the referenc
 from __future__ import annotations
 
 import ast
+import builtins
 import marshal
 import math
 import re
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, BinaryIO
 
-from ledexlib.records import Assertion, Call, Check, InputOutput
+from ledexlib.records import Assertion, Call, Check, InputOutput, Mode
 from ledexlib.sandbox import plain
 from ledexlib.sandbox.instrument import TestCodeError, instrument
 from ledexlib.sandbox.jobs import Job
@@ -60,8 +61,34 @@ class Suite:
     job: Job
     cases: list[TestCase] = field(default_factory=list)
     items: list[tuple] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)  # names in test code
     fault: str = ""
     expected: Expected | None = None
+    in_process: bool = False  # the tests cannot run through proxies
+
+    @property
+    def run(self) -> str:
+        """How programs are run: whole, called with the inputs, through proxies, or together with their tests."""
+        if self.is_main:
+            return "main"
+        if all(case.call is not None for case in self.cases):
+            return "calls"
+        return "in_process" if self.in_process else "proxy"
+
+    @property
+    def mode(self) -> Mode:
+        return "in_process" if self.run == "in_process" else "proxy"
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The program's names that test code uses, but for builtins that are not the entry point."""
+        return sorted(name for name in self.used if name == self.job.entry_point or not hasattr(builtins, name))
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The classes that the setup defines, whose objects may go from the program to its tests and back."""
+        body = ast.parse(self.job.setup).body
+        return [node.name for node in body if isinstance(node, ast.ClassDef)]
 
     @property
     def is_main(self) -> bool:
@@ -106,11 +133,12 @@ class Suite:
                 raise TestCodeError(f"a call's arguments must be a tuple, not {show(arguments)}")
             value = None if test.expected is None else plain.encode(literal(test.expected))
             self.cases.append(TestCase(call=test, value=value))
-            self.items.append(("call", first, marshal.dumps(arguments), test.comparison))
+            self.items.append(("call", marshal.dumps(arguments), first, test.comparison))
         else:
             is_check = isinstance(test, Check)
             code = instrument(test.source if is_check else test.statement, first, is_check)
             self.cases.extend(TestCase(cut(source, SOURCE)) for source in code.sources)
+            self.used |= code.names
             kind = "check" if is_check else "assertion"
             self.items.append((kind, marshal.dumps(code.code), first, len(code.sources), code.deferred))
 
@@ -148,7 +176,7 @@ def build(job: Job) -> Suite:
             raise TestCodeError("calls and checks need an entry point")
         if suite.needs_reference and not job.reference.strip():
             raise TestCodeError("a call has no expected value, and the problem no reference to compute it")
-        _ = suite.setup
+        _ = suite.setup, suite.classes
     except (TestCodeError, SyntaxError) as error:
         suite.fault = str(error)
     return suite

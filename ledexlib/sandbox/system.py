@@ -6,12 +6,14 @@ worker loads this file.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
 import resource
 import shutil
 import sys
 import time
+import types
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -109,3 +111,11 @@ def _open_and_retry(function, path: str, _error) -> None:
         shutil.rmtree(path)
     else:
         os.unlink(path)
+
+
+def new_main(name: str) -> dict[str, object]:
+    """The namespace of a fresh module, known under ``name`` so that dataclasses and the like find it."""
+    module = types.ModuleType(name)
+    module.__builtins__ = builtins
+    sys.modules[name] = module
+    return module.__dict__

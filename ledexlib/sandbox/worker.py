@@ -1,22 +1,13 @@
-"""The warm parent: a small process that forks a child for each program, times it, and clears up after it.
+"""The worker: takes jobs from a socket, has its warm parent run the programs, runs the tests, and reports.
 
-Started as a script by ``pool`` with a clean environment; imports the standard library only, and the modules that
-programs commonly use, so that a fork has them ready. For each program:
-
-- its own process, session and process group, standard streams, scratch directory (cleared afterwards);
-- limits on processor time, memory, open files, processes (not enforced by the kernel for root) and file size;
-- a deadline in the program's own time: processor time, or wall time less the time it waited for a processor;
-- at the end the process group is killed, and so is whatever left the group: orphans become this process's children.
-
-Not yet: users, namespaces, seccomp and Landlock. A program can read the files that its user can read, use the
-network, and signal this process; the pool then replaces the worker. Elsewhere than on Linux, orphans that left the
-group live on.
+Started as a script by ``handle`` with a clean environment; imports the standard library only. Before it has seen any
+test it forks ``parent``, which forks the programs. Tests that are code run here (``tester``) against proxies; a
+program's output and the values of its calls are collected here and compared by the caller.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import marshal
 import os
 import resource
@@ -24,38 +15,26 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import sys
 import tempfile
-import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import candidate
+import parent
+import tester
 from frames import LENGTH
-from streams import CHUNK, Capture, Spool
-from system import (
-    PR_SET_CHILD_SUBREAPER,
-    PR_SET_PDEATHSIG,
-    Clock,
-    children,
-    prctl_function,
-    remove_tree,
-    running_tasks,
-    set_limit,
-)
+from parent import DONE, JOB
+from recorder import Report
+from remote import SLOW, Link
+from streams import Capture, Spool
 
 del sys.path[0]
-for name in ("candidate", "frames", "plain", "show", "streams", "system"):
-    del sys.modules[name]  # a program that imports one of these names does not mean ours
 
-COMMON = (
-    "abc", "array", "bisect", "calendar", "cmath", "collections", "collections.abc", "contextlib", "copy",
-    "dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "inspect", "io",
-    "itertools", "json", "math", "numbers", "operator", "queue", "random", "re", "statistics", "string", "textwrap",
-    "threading", "time", "traceback", "types", "typing", "unicodedata",
-)  # fmt: skip
 REPORT_BYTES = 512 << 20  # of a report: the values of all calls of a program
 NOTE_BYTES = 64 << 10  # of the report of a stdin program: its exception
 STACK_BYTES = 64 << 20  # C stack, for deep recursion through C code; the default gap above the stack allows it
+MEMORY_BYTES = 4 << 30  # of the worker itself: what tests make of a program's values
+LOOK = struct.pack("ll", 1, 0)  # seconds and microseconds without an answer after which to look around
 
 
 class Worker:
@@ -63,38 +42,35 @@ class Worker:
 
     def __init__(self, sock: socket.socket, folder: str) -> None:
         self.sock = sock
-        self.scratch = os.path.join(folder, "scratch")
-        self.suite = (None, None)  # setup and suite of the last job that brought them
-        self.tasks = running_tasks()
-        self.prctl = prctl_function()
-        if self.prctl:
-            self.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        os.mkdir(self.scratch)
+        self.folder = folder
+        self.suite: tuple[bytes | None, bytes | None] = (None, None)  # setup and tests of the last job that had them
+        self.tests: tester.Suite | None = None
+        self.parent, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                sock.close()
+                self.parent.close()
+                parent.main(theirs, os.path.join(folder, "scratch"))
+            finally:
+                os._exit(0)
+        theirs.close()
+        self.parent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
 
     def serve(self) -> None:
         while True:
-            header = self._receive(LENGTH.size)
-            if header is None:
+            header = self.sock.recv(LENGTH.size, socket.MSG_WAITALL)
+            if not header:
                 return
-            body = self._receive(LENGTH.unpack(header)[0])
-            if body is None:
-                return
-            job = marshal.loads(body)
-            if job["suite"] is not None:
+            (length,) = LENGTH.unpack(header)
+            job = marshal.loads(self.sock.recv(length, socket.MSG_WAITALL))
+            with_inputs = job["suite"] is not None
+            if with_inputs:
                 self.suite = (job["setup"], job["suite"])
-            job["setup"], job["suite"] = self.suite
+                self.tests = tester.Suite(*self.suite) if job["run"] == "proxy" else None
             spool = Spool()
-            outcomes = self._run(job, spool)
+            outcomes = self._run(job, spool, with_inputs)
             self._reply(job["ticket"], outcomes, spool)
-
-    def _receive(self, count: int) -> bytes | None:
-        data = bytearray()
-        while len(data) < count:
-            piece = self.sock.recv(min(count - len(data), CHUNK))
-            if not piece:
-                return None
-            data += piece
-        return bytes(data)
 
     def _reply(self, ticket: int, outcomes: list[dict], spool: Spool) -> None:
         by_file = spool.file is not None
@@ -106,169 +82,138 @@ class Worker:
             spool.file.close()
         self.sock.sendall(message)
 
-    def _run(self, job: dict, spool: Spool) -> list[dict]:
+    def _run(self, job: dict, spool: Spool, with_inputs: bool) -> list[dict]:
         """The outcomes of a job's executions: one for all its tests, or one for each stdin test up to a time-out."""
-        if not job["main"]:
-            return [self._execute(job, spool, None)]
+        if job["run"] == "proxy":
+            return [self._converse(job, spool)]
+        if job["run"] != "main":
+            return [self._listen(job, spool, with_inputs)]
         outcomes = []
-        for stdin in marshal.loads(job["suite"]):
-            outcomes.append(self._execute(job, spool, stdin))
+        for stdin in marshal.loads(self.suite[1]):
+            outcomes.append(self._listen(job, spool, False, stdin))
             if outcomes[-1]["timed_out"]:
                 break
         return outcomes
 
-    def _execute(self, job: dict, spool: Spool, stdin: bytes | None) -> dict:
-        """Run a child to its end. ``output`` and ``report`` are lengths of what it left in the spool, in this order."""
+    def _start(self, job: dict, inputs: bytes | None, files: tuple[int, ...]) -> socket.socket:
+        """Have a program started; our end of its channel."""
+        ours, theirs = socket.socketpair()
+        wanted = ("program", "entry_point", "run", "names", "classes", "limits")
+        body = marshal.dumps({name: job[name] for name in wanted} | {"setup": self.suite[0], "inputs": inputs})
+        with theirs:
+            message = JOB + LENGTH.pack(len(body)) + body
+            sent = socket.send_fds(self.parent, [message], [theirs.fileno(), *files])
+            self.parent.sendall(message[sent:])
+        return ours
+
+    def _converse(self, job: dict, spool: Spool) -> dict:
+        """Run the tests here against proxies."""
+        with self._start(job, None, ()) as channel:
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
+            link = Link(channel, self._deserted)
+            tester.run(self.tests, job, link, Report(spool.write))
+        self.parent.sendall(DONE)
+        outcome = self._outcome()
+        if link.fault == SLOW:
+            outcome |= {"timed_out": True, "cpu": job["limits"]["timeout"]}
+        return outcome | {"report": spool.size, "output": 0, "dropped": 0, "fault": link.fault}
+
+    def _listen(self, job: dict, spool: Spool, with_inputs: bool, stdin: bytes | None = None) -> dict:
+        """Collect what a program sends. ``output`` and ``report`` are lengths of what it left, in this order."""
         note = bytearray()
-        reading, writing = os.pipe()
-        output_reading = output_writing = stdin_file = None
+        files: tuple[int, ...] = ()
+        captures = []
         if stdin is not None:
-            output_reading, output_writing = os.pipe()
-            stdin_file = tempfile.TemporaryFile()  # noqa: SIM115 (the child's standard input)
-            stdin_file.write(stdin)
-            stdin_file.seek(0)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self._enter(job["limits"], stdin_file, output_writing, (reading, output_reading))
-                candidate.start(job, writing)
-            finally:
-                os._exit(70)
-        os.close(writing)
-        clock = Clock(pid)
-        sink, limit = (note.extend, NOTE_BYTES) if job["main"] else (spool.write, REPORT_BYTES)
-        report = Capture(reading, sink, limit)
-        captures = [report]
-        if stdin is not None:
-            os.close(output_writing)
-            stdin_file.close()
-            captures.append(Capture(output_reading, spool.write, job["limits"]["output_bytes"]))
-        timed_out, cpu, seconds, status, usage = self._watch(pid, clock, captures, job["limits"])
+            output, writing = os.pipe()
+            captures.append(Capture(output, spool.write, job["limits"]["output_bytes"]))
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(stdin)
+                file.seek(0)
+                files = (writing, file.fileno())
+                channel = self._start(job, None, files)
+            os.close(writing)
+        else:
+            channel = self._start(job, self.suite[1] if with_inputs and job["run"] == "calls" else None, files)
+        if job["run"] == "in_process":
+            body = marshal.dumps((job["marker"], self.suite[1]))
+            with contextlib.suppress(OSError):  # the program's process is gone already: its outcome says so
+                channel.sendall(LENGTH.pack(len(body)) + body)
+        sink, limit = (note.extend, NOTE_BYTES) if stdin is not None else (spool.write, REPORT_BYTES)
+        captures.append(Capture(channel.detach(), sink, limit))
+        outcome = self._collect(captures)
+        spool.write(note)
+        return outcome | {
+            "report": captures[-1].kept,
+            "output": captures[0].kept if stdin is not None else 0,
+            "dropped": sum(capture.dropped for capture in captures),
+            "fault": "",
+        }
+
+    def _collect(self, captures: list[Capture]) -> dict:
+        """Read the program's pipes until the parent has told its outcome."""
+        poll = select.poll()
+        by_descriptor = {capture.descriptor: capture for capture in captures}
+        for descriptor in (*by_descriptor, self.parent.fileno()):
+            poll.register(descriptor, select.POLLIN)
+        outcome = None
+        while outcome is None:
+            events = poll.poll(1000)
+            if not events and self._deserted():
+                sys.exit(0)
+            for descriptor, _ in events:
+                if descriptor == self.parent.fileno():
+                    outcome = self._outcome()
+                elif not by_descriptor[descriptor].read():
+                    poll.unregister(descriptor)
         for capture in captures:
             capture.drain()
             os.close(capture.descriptor)
-        spool.write(note)
-        self._clear_scratch()
-        return {
-            "timed_out": timed_out,
-            "cpu": max(cpu, usage.ru_utime + usage.ru_stime),
-            "seconds": seconds,
-            "exit": os.waitstatus_to_exitcode(status),
-            "report": report.kept,
-            "output": captures[-1].kept if stdin is not None else 0,
-            "dropped": sum(capture.dropped for capture in captures),
-        }
+        return outcome
 
-    def _enter(self, limits: dict, stdin_file, output_writing: int | None, others: tuple[int | None, ...]) -> None:
-        """In the child: leave the worker's session, streams and files; take on the limits."""
-        os.setsid()
-        if self.prctl:
-            self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null if stdin_file is None else stdin_file.fileno(), 0)
-        os.dup2(null if output_writing is None else output_writing, 1)
-        os.dup2(null, 2)
-        own = (null, self.sock.fileno(), stdin_file and stdin_file.fileno(), output_writing, *others)
-        for descriptor in own:
-            if descriptor is not None:
-                os.close(descriptor)
-        self.sock.detach()
-        os.chdir(self.scratch)
-        seconds = int(limits["timeout"]) + 2
-        for name, most in (
-            ("RLIMIT_CPU", seconds),
-            ("RLIMIT_AS", limits["memory"]),
-            ("RLIMIT_NOFILE", limits["open_files"]),
-            ("RLIMIT_NPROC", self.tasks + limits["processes"]),
-            ("RLIMIT_FSIZE", limits["output_bytes"]),
-            ("RLIMIT_CORE", 0),
-        ):
-            set_limit(name, most)
+    def _outcome(self) -> dict:
+        (length,) = LENGTH.unpack(self._from_parent(LENGTH.size))
+        return marshal.loads(self._from_parent(length))
 
-    def _watch(self, pid: int, clock: Clock, captures: list[Capture], limits: dict) -> tuple:
-        """Read the child's pipes until it has ended or its time is up; then kill and reap all that it started."""
-        timeout, most_wall = limits["timeout"], limits["wall"]
-        poll = select.poll()
-        by_descriptor = {capture.descriptor: capture for capture in captures}
-        for descriptor in by_descriptor:
-            poll.register(descriptor, select.POLLIN)
-        poll.register(self.sock, 0)  # reports only that the caller has gone
-        ended = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
-        if ended is not None:
-            poll.register(ended, select.POLLIN)
-        timed_out, alive = False, True
-        while alive and not timed_out:
-            wall = clock.wall()
-            left = timeout - wall
-            if left <= 0:  # only now is it worth asking how much of that the child had to wait
-                left = min(timeout - clock.own(), most_wall - wall)
-            timed_out = left <= 0
-            if ended is None:  # without pidfd: look now and then whether the child has ended
-                left = min(left, 0.05 if by_descriptor else 0.002)
-                alive = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-            for descriptor, event in poll.poll(max(left, 0) * 1000 if alive else 0):
-                if descriptor == ended:
-                    alive = False
-                elif descriptor == self.sock.fileno():
-                    if event & (select.POLLHUP | select.POLLERR):
-                        self._end_family(pid)
-                        sys.exit(0)
-                elif not by_descriptor[descriptor].read():
-                    poll.unregister(descriptor)
-                    del by_descriptor[descriptor]
-        cpu, seconds = clock.cpu(), clock.wall()
-        if ended is not None:
-            os.close(ended)
-        status, usage = self._end_family(pid)
-        return timed_out and alive, cpu, seconds, status, usage
-
-    def _end_family(self, pid: int) -> tuple:
-        """Kill the child's process group and everything else that descends from it; its status and resource usage."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)  # a child that had not yet made its group
-        _, status, usage = os.wait4(pid, 0)
-        while True:
+    def _from_parent(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
             try:
-                gone, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return status, usage
-            if gone == 0:
-                for orphan in children():
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        if os.getpgid(orphan) != os.getpgid(0):
-                            os.killpg(os.getpgid(orphan), signal.SIGKILL)
-                        os.kill(orphan, signal.SIGKILL)
-                time.sleep(0.001)
+                piece = self.parent.recv(count - len(data))
+            except BlockingIOError:
+                if self._deserted():
+                    sys.exit(0)
+                continue
+            if not piece:
+                sys.exit("the parent has died")
+            data += piece
+        return bytes(data)
 
-    def _clear_scratch(self) -> None:
-        """Empty the scratch directory; make it anew if the program removed or replaced it."""
-        try:
-            if not os.path.islink(self.scratch) and not os.listdir(self.scratch):
-                return
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.chmod(self.scratch, 0o700)
-        if os.path.islink(self.scratch) or os.path.isfile(self.scratch):
-            os.unlink(self.scratch)
-        remove_tree(self.scratch)
-        os.makedirs(self.scratch, exist_ok=True)
+    def _deserted(self) -> bool:
+        """While a program takes its time: whether the caller has gone; wakes the parent if something stopped it."""
+        if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG) is not None:
+            os.kill(self.pid, signal.SIGCONT)
+        poll = select.poll()
+        poll.register(self.sock, 0)  # reports only a hang-up
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """End the parent, which ends its programs, and remove the folder."""
+        self.parent.close()
+        os.waitpid(self.pid, 0)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def main() -> None:
     """``worker.py DESCRIPTOR FOLDER``: serve the socket, with the scratch directory in the folder."""
-    worker = Worker(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
-    for name in COMMON:
-        __import__(name)
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES if hard < 0 else min(STACK_BYTES, hard), hard))
-    gc.collect()
-    gc.freeze()
+    worker = Worker(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES if hard < 0 else min(MEMORY_BYTES, hard), hard))
     try:
         worker.serve()
     finally:
-        shutil.rmtree(sys.argv[2], ignore_errors=True)
+        worker.close()
 
 
 if __name__ == "__main__":

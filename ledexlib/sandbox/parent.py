@@ -1,0 +1,204 @@
+"""The warm parent: a small process that forks a child for each program, times it, and clears up after it.
+
+Forked by ``worker`` before that has seen any test, and told of each program its text, its limits and, for calls, the
+inputs. The child inherits imported modules and nothing worth knowing. For each program:
+
+- its own process, session and process group, standard streams, scratch directory (cleared afterwards);
+- limits on processor time, memory, open files, processes (not enforced by the kernel for root) and file size;
+- a deadline in the program's own time: processor time, or wall time less the time it waited for a processor;
+- at the end, or when the worker says so, all that descends from it is killed. Elsewhere than on Linux, orphans that
+  left the process group live on.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import marshal
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+import candidate
+from frames import LENGTH
+from system import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
+    Clock,
+    children,
+    prctl_function,
+    remove_tree,
+    running_tasks,
+    set_limit,
+)
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CHUNK = 1 << 20
+JOB, DONE = b"J", b"D"  # messages from the worker: a program to run, and that its tests are over
+COMMON = (
+    "abc", "bisect", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "enum",
+    "functools", "heapq", "io", "itertools", "math", "operator", "random", "re", "string", "threading", "time", "types",
+    "typing",
+)  # fmt: skip
+
+
+class Parent:
+    """Serves the worker's socket, one program after the other."""
+
+    def __init__(self, sock: socket.socket, scratch: str) -> None:
+        self.sock = sock
+        self.scratch = scratch
+        self.inputs: list = []  # of the last job that brought calls
+        self.tasks = running_tasks()
+        self.prctl = prctl_function()
+        if self.prctl:
+            self.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        os.mkdir(scratch)
+        os.chdir(scratch)
+
+    def serve(self) -> None:
+        while True:
+            kind, descriptors, _, _ = socket.recv_fds(self.sock, 1, 4)
+            if not kind:
+                return
+            if kind == JOB:
+                (length,) = LENGTH.unpack(self._receive(LENGTH.size))
+                job = marshal.loads(self._receive(length))
+                if job["inputs"] is not None:
+                    self.inputs = marshal.loads(job["inputs"])
+                job["inputs"] = self.inputs
+                body = marshal.dumps(self._run(job, descriptors))
+                self.sock.sendall(LENGTH.pack(len(body)) + body)
+
+    def _receive(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            piece = self.sock.recv(min(count - len(data), CHUNK))
+            if not piece:
+                sys.exit(0)
+            data += piece
+        return bytes(data)
+
+    def _run(self, job: dict, descriptors: list[int]) -> dict:
+        """Run a program to its end; ``descriptors``: its channel and, for a whole program, its output and input."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._enter(job["limits"], descriptors)
+                candidate.start(job, descriptors[0])
+            finally:
+                os._exit(70)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        clock = Clock(pid)
+        timed_out = self._watch(pid, clock, job["limits"])
+        cpu, seconds = clock.cpu(), clock.wall()
+        status, usage = self._end_family(pid)
+        self._clear_scratch()
+        return {
+            "timed_out": timed_out,
+            "cpu": max(cpu, usage.ru_utime + usage.ru_stime),
+            "seconds": seconds,
+            "exit": os.waitstatus_to_exitcode(status),
+        }
+
+    def _enter(self, limits: dict, descriptors: list[int]) -> None:
+        """In the child: leave the parent's session and files; take on the limits."""
+        os.setsid()
+        if self.prctl:
+            self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        os.close(self.sock.detach())
+        for descriptor, standard in zip(descriptors[1:], (1, 0), strict=False):
+            os.dup2(descriptor, standard)
+            os.close(descriptor)
+        for name, most in (
+            ("RLIMIT_CPU", int(limits["timeout"]) + 2),
+            ("RLIMIT_AS", limits["memory"]),
+            ("RLIMIT_NOFILE", limits["open_files"]),
+            ("RLIMIT_NPROC", self.tasks + limits["processes"]),
+            ("RLIMIT_FSIZE", limits["output_bytes"]),
+            ("RLIMIT_CORE", 0),
+        ):
+            set_limit(name, most)
+
+    def _watch(self, pid: int, clock: Clock, limits: dict) -> bool:
+        """Wait until the child has ended, the worker has done with it, or its time is up: whether it is."""
+        timeout, most_wall = limits["timeout"], limits["wall"]
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        ended = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+        if ended is not None:
+            poll.register(ended, select.POLLIN)
+        try:
+            while True:
+                wall = clock.wall()
+                left = timeout - wall
+                if left <= 0:  # only now is it worth asking how much of that the child had to wait
+                    left = min(timeout - clock.own(), most_wall - wall)
+                if left <= 0:
+                    return True
+                if ended is None:  # without pidfd: look now and then whether the child has ended
+                    left = min(left, 0.002)
+                    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                        return False
+                for descriptor, _ in poll.poll(left * 1000):
+                    if descriptor == ended:
+                        return False
+                    if not self.sock.recv(1):  # else it is DONE
+                        self._end_family(pid)
+                        sys.exit(0)
+                    return False
+        finally:
+            if ended is not None:
+                os.close(ended)
+
+    def _end_family(self, pid: int) -> tuple:
+        """Kill the child's process group and everything else that descends from it; its status and resource usage."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # a child that had not yet made its group
+        _, status, usage = os.wait4(pid, 0)
+        while True:
+            try:
+                gone, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return status, usage
+            if gone == 0:
+                for orphan in children():
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        if os.getpgid(orphan) != os.getpgid(0):
+                            os.killpg(os.getpgid(orphan), signal.SIGKILL)
+                        os.kill(orphan, signal.SIGKILL)
+                time.sleep(0.001)
+
+    def _clear_scratch(self) -> None:
+        """Empty the scratch directory; make it anew if the program removed or replaced it."""
+        try:
+            if not os.path.islink(self.scratch) and not os.listdir(self.scratch):
+                return
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.chmod(self.scratch, 0o700)
+        if os.path.islink(self.scratch) or os.path.isfile(self.scratch):
+            os.unlink(self.scratch)
+        remove_tree(self.scratch)
+        os.makedirs(self.scratch, exist_ok=True)
+        os.chdir(self.scratch)
+
+
+def main(sock: socket.socket, scratch: str) -> None:
+    """Serve until the worker hangs up."""
+    for name in COMMON:
+        __import__(name)
+    for name in ("__ledex__", "__main__", *(entry.partition(".")[0] for entry in os.listdir(HERE))):
+        sys.modules.pop(name, None)  # a program that imports one of these names does not mean ours
+    gc.collect()
+    gc.freeze()
+    Parent(sock, scratch).serve()
