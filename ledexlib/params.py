@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 
 class ParameterError(ValueError):
@@ -31,7 +31,21 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _weights(values: list[float]) -> list[float]:
+    if len(values) != 4 or min(values) < 0 or abs(sum(values) - 1) > 1e-9:
+        raise ValueError("must be four numbers of at least 0 that sum to 1")
+    return values
+
+
+def _quantiles(values: list[float]) -> list[float]:
+    if len(values) != 2 or not 0 <= values[0] < values[1] <= 1:
+        raise ValueError("must be two rising numbers between 0 and 1")
+    return values
+
+
 Real = Annotated[float, BeforeValidator(_number)]
+Weights = Annotated[list[float], AfterValidator(_weights)]
+Quantiles = Annotated[list[float], AfterValidator(_quantiles)]
 Backend = Literal["transformers", "endpoint", "simulated"]
 
 
@@ -119,6 +133,40 @@ class Params(BaseModel):
 
     # Recorded attempts instead of live sampling
     recorded: list[str] = Field([], description="files of recorded attempts to verify instead of live samples")
+
+    # Rewards
+    encoder: str = Field(
+        "sentence-transformers/all-roberta-large-v1",
+        description="sentence encoder of explanations: a hub name, a folder, or 'minilm' (packaged, needs no hub)",
+    )
+    reward_references: Literal["solution", "task"] = Field(
+        "solution",
+        description="compare with the correct refinements of the same wrong program (paper), or with all of the task",
+    )
+    codebleu_weights: Weights = Field(
+        [0.25, 0.25, 0.25, 0.25],
+        description="weights of n-grams, weighted n-grams, syntax and data flow; they sum to 1",
+    )
+    code_reward: Literal["both", "codebleu", "tests"] = Field(
+        "both", description="R(r) from CodeBLEU and unit tests (paper), or from one of them alone"
+    )
+    explanation_map: Literal["paper", "quantiles"] = Field(
+        "paper",
+        description="similarities worth R(e) = -5 and +5: the paper's 0.4 and 1.0, or quantiles of the collected data",
+    )
+    explanation_quantiles: Quantiles = Field(
+        [0.01, 0.99], description="the two quantiles of similarity that 03_rewards fits"
+    )
+    explanation_clip: bool = Field(False, description="clip R(e) to [-5, 5] (paper: no clip is written)")
+    explanation_when_passed: bool = Field(False, description="R(e) counts only if the tests pass, otherwise it is 0")
+    explanation_max_words: int | None = Field(
+        None, ge=1, description="guard: a longer explanation gets R(e) = -5; None: no guard"
+    )
+    explanation_max_copied: float | None = Field(
+        None, ge=0, le=1,
+        description="guard: a larger share of words copied from code or feedback gets R(e) = -5; None: no guard",
+    )
+    copy_guard: bool = Field(False, description="guard: a refinement equal to the wrong program gets R(r) = -5")
 
     # Execution of programs
     workers: int = Field(2, ge=1, description="programs verified at once")
