@@ -49,7 +49,7 @@ class TransformersGenerator:
         self.max_batch_tokens = max_batch_tokens
         self.context = getattr(self.model.config, "max_position_embeddings", None)
         self._ends = _end_ids(self.model.generation_config, self.tokenizer)
-        turn_ids, turn_strings = self._end_of_turn()
+        turn_ids, turn_strings = end_of_turn(self.tokenizer)
         self._turn_ends = self._ends | turn_ids
         self._stop = _StopStrings(self.tokenizer, stop)
         self._turn_stop = _StopStrings(self.tokenizer, turn_strings)
@@ -146,32 +146,15 @@ class TransformersGenerator:
 
     # Text to tokens and back
 
-    def _chat_text(self, messages: list[dict[str, str]], **options: Any) -> str:
-        return self.tokenizer.apply_chat_template(
-            messages, chat_template=self.tokenizer.chat_template or CHAT_TEMPLATE, tokenize=False, **options
-        )
-
     def _encode(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):
             ids = self.tokenizer(prompt)["input_ids"]
         else:  # a model's own template writes its special tokens
-            text = self._chat_text(prompt, add_generation_prompt=True)
+            text = _chat_text(self.tokenizer, prompt, add_generation_prompt=True)
             ids = self.tokenizer(text, add_special_tokens=self.tokenizer.chat_template is None)["input_ids"]
         if not ids:
             raise ValueError("a prompt is empty: there is nothing to continue")
         return ids
-
-    def _end_of_turn(self) -> tuple[set[int], list[str]]:
-        """What the chat template writes after an assistant's turn: a special token, or else a string."""
-        content = "answer"
-        messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": content}]
-        closing = self._chat_text(messages).rpartition(content)[2].strip()
-        if not closing:
-            return set(), []
-        first = self.tokenizer(closing, add_special_tokens=False)["input_ids"][0]
-        if first in self.tokenizer.all_special_ids or first in self.tokenizer.added_tokens_decoder:
-            return {first}, []
-        return set(), [closing]
 
     def _text(self, prompt: list[int], ids: list[int], ends: set[int]) -> str:
         """The text of sampled tokens, decoded behind the prompt's last ones: alone, some lose their first space."""
@@ -234,6 +217,24 @@ class _StopStrings:
     def cut(self, text: str) -> str:
         """The text before the first stop string."""
         return text[: min((text.find(string) for string in self.strings if string in text), default=len(text))]
+
+
+def _chat_text(tokenizer: Any, messages: list[dict[str, str]], **options: Any) -> str:
+    template = tokenizer.chat_template or CHAT_TEMPLATE
+    return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **options)
+
+
+def end_of_turn(tokenizer: Any) -> tuple[set[int], list[str]]:
+    """What the chat template writes after an assistant's turn: a special token, or else a string."""
+    content = "answer"
+    messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": content}]
+    closing = _chat_text(tokenizer, messages).rpartition(content)[2].strip()
+    if not closing:
+        return set(), []
+    first = tokenizer(closing, add_special_tokens=False)["input_ids"][0]
+    if first in tokenizer.all_special_ids or first in tokenizer.added_tokens_decoder:
+        return {first}, []
+    return set(), [closing]
 
 
 def _end_ids(config: Any, tokenizer: Any) -> set[int]:

@@ -173,6 +173,59 @@ class Params(BaseModel):
     timeout: Real = Field(15.0, gt=0, description="seconds a program may run against all its tests")
     memory_mb: int = Field(1024, ge=64, description="memory a program may use, in MiB")
 
+    # Supervised fine-tuning
+    sft_model: str | None = Field(
+        None, description="checkpoint to fine-tune: 'mini', a folder or a name on the hub; None: `model`"
+    )
+    sft_method: Literal["full", "lora"] = Field(
+        "full", description="full trains all weights, lora low-rank adapters that are merged at the end"
+    )
+    sft_generation: Real = Field(
+        1.0, ge=0, description="how often an epoch shows each correct first program; 0 leaves them out"
+    )
+    sft_refine: Real = Field(1.0, ge=0, description="how often an epoch shows each refinement; 0 leaves them out")
+    sft_explain_refine: Real = Field(
+        1.0, ge=0, description="how often an epoch shows each explanation with refinement; 0 leaves them out"
+    )
+    sft_per_problem: int | None = Field(
+        None, ge=1, description="most examples of each kind from one problem; None uses all"
+    )
+    sft_held_out: Real = Field(0.05, ge=0, lt=1, description="share of problems kept for the held-out loss")
+    sft_epochs: Real = Field(2.0, gt=0, description="passes over the data (paper: 2)")
+    sft_batch: int = Field(128, ge=1, description="examples for each step of the optimizer (paper: 128)")
+    sft_device_batch: int = Field(
+        4, ge=1, description="examples on a device at once; the batch is reached by accumulation"
+    )
+    sft_lr: Real = Field(2e-5, gt=0, description="highest learning rate (paper: 2e-5)")
+    sft_warmup_steps: int = Field(500, ge=0, description="steps over which the learning rate rises (paper: 500)")
+    sft_schedule: Literal["cosine", "linear", "constant_with_warmup"] = Field(
+        "cosine", description="how the learning rate falls after that (paper: cosine)"
+    )
+    sft_weight_decay: Real = Field(0.0, ge=0, description="weight decay of AdamW")
+    sft_max_length: int = Field(2048, ge=1, description="longest example, in tokens; longer ones are left out")
+    sft_packing: bool = Field(
+        False, description="pack several examples into each row of `sft_max_length` tokens; False groups by length"
+    )
+    sft_gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory, a third slower"
+    )
+    sft_lora_rank: int = Field(16, ge=1, description="rank of the adapters")
+    sft_lora_alpha: Real = Field(32.0, gt=0, description="the adapters count alpha / rank times")
+    sft_lora_dropout: Real = Field(0.0, ge=0, lt=1, description="dropout before the adapters")
+    sft_lora_targets: list[str] = Field(
+        ["all-linear"], description="modules that get adapters, by the end of their names; all-linear: all but the head"
+    )
+    load_in_4bit: bool = Field(False, description="QLoRA: the frozen weights in 4 bits; needs a GPU and bitsandbytes")
+    sft_log_every: int = Field(10, ge=1, description="steps between two records of the training loss")
+    sft_eval_every: int = Field(50, ge=1, description="steps between two measurements of the held-out loss")
+    sft_save_every: int = Field(100, ge=1, description="steps between two checkpoints, from which a killed run goes on")
+    sft_processes: int | None = Field(
+        None, ge=1, description="processes that train together by `accelerate launch`; None: one for each GPU"
+    )
+    sft_accelerate_config: str | None = Field(
+        None, description="accelerate's configuration file for them, such as for FSDP or DeepSpeed"
+    )
+
 
 FIELDS: Mapping[str, Any] = Params.model_fields
 

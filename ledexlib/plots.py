@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's colours: told apart by everyone, and in grey.
 CORRECT, WRONG, NEUTRAL = "#009E73", "#D55E00", "#0072B2"
 VERDICTS = {"correct": CORRECT, "wrong": WRONG}
+EXAMPLES = {"generation": "#0072B2", "refine": "#E69F00", "explain_refine": "#009E73"}
 
 
 def style() -> None:
@@ -94,5 +95,39 @@ def rounds(solved: pd.Series, total: int) -> Figure:
         ax.annotate(f"{solved[x]:,}", (x, solved[x]), textcoords="offset points", xytext=(0, 8), ha="center")
     ax.set(title=f"Solved of {total:,} sequences of attempts", xlabel="rounds of repair", ylabel="sequences solved")
     ax.margins(y=0.2)
+    plt.close(fig)
+    return fig
+
+
+def example_lengths(lengths: pd.DataFrame, limit: int) -> Figure:
+    """How long the training conversations are, beside the longest that is trained on."""
+    fig, ax = plt.subplots(figsize=(7, 3.2))
+    order = [kind for kind in EXAMPLES if (lengths["kind"] == kind).any()]
+    sns.histplot(lengths, x="tokens", hue="kind", hue_order=order, palette=EXAMPLES, element="step", bins=30, ax=ax)
+    if lengths["tokens"].max() > limit / 2:
+        ax.axvline(limit, color=WRONG, linestyle="--")
+        ax.annotate(f"limit {limit:,}", (limit, 0.9), xycoords=("data", "axes fraction"), ha="right", color=WRONG)
+    ax.set(title=f"Lengths of {len(lengths):,} conversations", xlabel="tokens", ylabel="conversations")
+    plt.close(fig)
+    return fig
+
+
+def training(log: pd.DataFrame) -> Figure:
+    """Loss on training and held-out examples, learning rate and speed, by step. Columns as in ``sft.Measurement``."""
+    fig, axes = plt.subplots(1, 3, figsize=(13, 3.6))
+    train = log[log["series"] == "train"]
+    axes[0].plot(train["step"], train["loss"], color="0.6", label="training, all kinds")
+    for kind, colour in EXAMPLES.items():
+        part = log[log["series"] == kind]
+        if len(part):
+            axes[0].plot(part["step"], part["loss"], color=colour, marker="o", markersize=4, label=f"held out: {kind}")
+    axes[0].set(title="Loss", xlabel="step", ylabel="nats a token of the answer")
+    axes[0].legend(fontsize="small")
+    axes[1].plot(train["step"], train["learning_rate"], color=NEUTRAL)
+    axes[1].set(title="Learning rate", xlabel="step", ylabel="learning rate")
+    axes[1].ticklabel_format(axis="y", scilimits=(0, 0))
+    axes[2].plot(train["step"], train["tokens_per_second"], color=NEUTRAL)
+    axes[2].set(title="Speed", xlabel="step", ylabel="tokens a second", ylim=(0, None))
+    fig.tight_layout()
     plt.close(fig)
     return fig

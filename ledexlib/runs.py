@@ -36,6 +36,7 @@ NOT_IN_KEY = frozenset({
     "workers", "requests_in_flight", "request_timeout", "request_attempts",  # how fast, how patiently
     "model_endpoints", "teacher_endpoints",  # who serves the model that `model` and `teacher` name
     "cost_per_million_input", "cost_per_million_output",  # a price in the log
+    "sft_save_every", "sft_processes", "sft_accelerate_config",  # how training is kept and spread
 })  # fmt: skip
 
 R = TypeVar("R", bound=BaseModel)

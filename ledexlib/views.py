@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from IPython.display import HTML
@@ -73,3 +74,11 @@ def repair(wrong: Solution, refinement: Refinement, task: Problem) -> HTML:
         *explanation,
         _part(f"the repair ({outcome}): − wrong program, + refinement", _diff(wrong.code, refinement.code)),
     )
+
+
+def conversation(messages: Sequence[Mapping[str, str]], title: str) -> HTML:
+    """A conversation with its last turn, the one that is learned or was answered, marked."""
+    *before, last = messages
+    turns = [_part(message["role"], _code(message["content"])) for message in before]
+    marked = f'<pre style="{CODE};{ADDED};white-space:pre-wrap">{escape(last["content"])}</pre>'
+    return _box(_part(title, ""), *turns, _part(last["role"], marked))
