@@ -125,6 +125,13 @@ def adapters(p: Params, model: PreTrainedModel, chat: ChatTokenizer) -> LoraConf
     )  # fmt: skip
 
 
+def show_bias(model: PreTrainedModel | PeftModel) -> None:
+    """Give peft's wrapper around a head whose added tokens are trained the bias that trl's fused head looks for."""
+    head = model.get_output_embeddings()
+    if not hasattr(head, "bias"):
+        head.bias = head.original_module.bias
+
+
 def export(p: Params, trained: Path, chat: ChatTokenizer, card: str, to: Path) -> None:
     """Make an ordinary transformers folder, at once, of what the trainer saved; adapters are merged into the weights.
 

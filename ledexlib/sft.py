@@ -129,6 +129,7 @@ def make_trainer(p: Params, folder: Path, chat: backbones.ChatTokenizer) -> SFTT
         train_dataset=_dataset(read["train"], copies=p.sft_packing), eval_dataset=held_out or None,
         peft_config=backbones.adapters(p, model, chat), callbacks=[_Recorder(folder)],
     )  # fmt: skip
+    backbones.show_bias(trainer.model)
     trainer.remove_callback(PrinterCallback)
     # All epochs as one: the order then needs no state, and a resumed run skips to its place in it.
     rows = trainer.train_dataset

@@ -12,6 +12,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Starcoder2Config,
+    Starcoder2ForCausalLM,
 )
 
 CONTEXT = 160  # tokens
@@ -37,24 +39,33 @@ def make_tokenizer(special: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def make_checkpoint(kind: str, folder: Path, special: tuple[str, ...] = ("<|endoftext|>",)) -> Path:
-    """A random ``llama``, ``qwen2`` or ``gpt_bigcode`` model, its weights large so that greedy choices are clear."""
+def make_checkpoint(
+    kind: str, folder: Path, special: tuple[str, ...] = ("<|endoftext|>",), context: int = CONTEXT, scale: float = 6
+) -> Path:
+    """A random ``llama``, ``qwen2``, ``starcoder2`` or ``gpt_bigcode`` model.
+
+    Its weights are ``scale`` times as large as usual: with 6, greedy choices are clear.
+    """
     tokenizer = make_tokenizer(list(special))
     tokenizer.save_pretrained(folder)
     common = {"vocab_size": len(tokenizer), "eos_token_id": 0, "bos_token_id": None}
     sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
     torch.manual_seed(0)
     if kind == "llama":
-        model = LlamaForCausalLM(LlamaConfig(max_position_embeddings=CONTEXT, **sizes, **common))
+        model = LlamaForCausalLM(LlamaConfig(max_position_embeddings=context, **sizes, **common))
     elif kind == "qwen2":
         model = Qwen2ForCausalLM(
-            Qwen2Config(max_position_embeddings=CONTEXT, num_key_value_heads=2, **sizes, **common)
+            Qwen2Config(max_position_embeddings=context, num_key_value_heads=2, **sizes, **common)
+        )
+    elif kind == "starcoder2":
+        model = Starcoder2ForCausalLM(
+            Starcoder2Config(max_position_embeddings=context, num_key_value_heads=2, **sizes, **common)
         )
     else:
-        model = GPTBigCodeForCausalLM(GPTBigCodeConfig(n_positions=CONTEXT, n_embd=48, n_layer=2, n_head=4, **common))
+        model = GPTBigCodeForCausalLM(GPTBigCodeConfig(n_positions=context, n_embd=48, n_layer=2, n_head=4, **common))
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() > 1:
-                weight.mul_(6)
+                weight.mul_(scale)
     model.save_pretrained(folder)
     return folder
