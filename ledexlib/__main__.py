@@ -1,4 +1,4 @@
-"""The command line: ``python -m ledexlib run | status | verify``."""
+"""The command line: ``python -m ledexlib run | status | verify | evaluate``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ledexlib.runs import NOTEBOOKS, resolve
 
 
 def parser(wanted: str | None) -> argparse.ArgumentParser:
-    """The argument parser; the options of ``verify`` are filled in only if that is the subcommand wanted."""
+    """The argument parser; the options of what is slow to import are filled in only if wanted."""
     top = argparse.ArgumentParser(prog="python -m ledexlib", description="Make, list and verify LeDex runs.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
@@ -33,6 +33,12 @@ def parser(wanted: str | None) -> argparse.ArgumentParser:
         from ledexlib import verify as verifier
 
         verifier.add_arguments(verify)
+
+    evaluate = commands.add_parser("evaluate", help="measure a model's programs and its repairs on benchmarks")
+    if wanted == "evaluate":
+        from ledexlib import evaluate_command
+
+        evaluate_command.add_arguments(evaluate)
     return top
 
 
@@ -76,6 +82,10 @@ def main(words: Sequence[str] | None = None) -> int:
         from ledexlib import verify
 
         return verify.main(arguments) or 0
+    if arguments.command == "evaluate":
+        from ledexlib import evaluate_command
+
+        return evaluate_command.main(arguments)
     return {"run": run_command, "status": status_command}[arguments.command](arguments)
 
 

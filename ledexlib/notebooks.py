@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ledexlib import params
+from ledexlib.params import Params
 
 STAGE_NAME = re.compile(r"^\d\d_[a-z0-9_]+$")
 # Calls are written with a literal name, so that the runner sees them too; a call behind a '#' does not count.
 OPENS = re.compile(r"""^[^#\n]*\bopen_stage\(\s*["']([^"']+)["']""", re.MULTILINE)
 NEEDS = re.compile(r"""^[^#\n]*\.need\(\s*["']([^"']+)["']""", re.MULTILINE)
+NEEDS_EACH = re.compile(r"""^[^#\n]*\.need_each\(\s*["']([^"']+)["']""", re.MULTILINE)
 
 
 class NotebookError(ValueError):
@@ -25,16 +27,33 @@ class NotebookError(ValueError):
 
 @dataclass(frozen=True)
 class Notebook:
-    """A stage's source: ``declared`` maps its parameters to their defaults, ``code`` is all other code."""
+    """A stage's source: ``declared`` maps its parameters to their defaults, ``code`` is all other code.
+
+    It always needs the stages ``needs``, and those that the lists in its parameters ``needs_each`` name.
+    """
 
     path: Path
     declared: dict[str, Any]
     code: str
     needs: tuple[str, ...]
+    needs_each: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return self.path.stem
+
+    def named_by(self, parameter: str, p: Params) -> tuple[str, ...]:
+        """The stages that a list parameter names; raises NotebookError for one that is not earlier than this."""
+        found = tuple(item for item in getattr(p, parameter) if STAGE_NAME.match(item))
+        late = [item for item in found if item >= self.name]
+        if late:
+            raise NotebookError(f"{parameter} names {late[0]!r}, which is not a stage before {self.name}")
+        return found
+
+    def needs_with(self, p: Params) -> tuple[str, ...]:
+        """The stages it needs with these parameters."""
+        chosen = (name for parameter in self.needs_each for name in self.named_by(parameter, p))
+        return tuple(dict.fromkeys((*self.needs, *chosen)))
 
 
 def text(cell: dict[str, Any]) -> str:
@@ -108,7 +127,12 @@ def read(path: Path) -> Notebook:
     late = [need for need in needs if not (STAGE_NAME.match(need) and need < path.stem)]
     if late:
         raise NotebookError(f"{path}: needs {late[0]!r}, which is not the name of an earlier stage")
-    return Notebook(path, declarations(path, text(head)), code, needs)
+    declared = declarations(path, text(head))
+    needs_each = tuple(dict.fromkeys(NEEDS_EACH.findall(code)))
+    undeclared = [name for name in needs_each if not isinstance(declared.get(name), list)]
+    if undeclared:
+        raise NotebookError(f"{path}: need_each({undeclared[0]!r}): the parameters cell declares no list of that name")
+    return Notebook(path, declared, code, needs, needs_each)
 
 
 def find(folder: Path) -> list[Notebook]:

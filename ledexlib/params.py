@@ -168,6 +168,35 @@ class Params(BaseModel):
     )
     copy_guard: bool = Field(False, description="guard: a refinement equal to the wrong program gets R(r) = -5")
 
+    # Evaluation
+    evaluate_models: list[str] = Field(
+        ["base", "04_sft"],
+        description="what is evaluated: 'base' (`model`, few-shot), stages that leave a model, or checkpoint folders",
+    )
+    evaluate_benchmarks: list[str] = Field(
+        ["mini-mbpp", "mini-humaneval", "mini-mbppplus", "mini-humanevalplus"],
+        description="benchmarks evaluated on: a name, or NAME=PATH for its data at PATH",
+    )
+    evaluate_split: str = Field("test", description="split of the benchmarks that is evaluated on")
+    evaluate_max_problems: int | None = Field(
+        20, ge=1, description="evaluate on the first so many problems of each benchmark; None takes all"
+    )
+    n_samples: int = Field(100, ge=1, description="programs sampled for each problem in evaluation (paper: 100)")
+    evaluate_temperature: Real = Field(
+        0.8, ge=0, description="sampling temperature of programs and repairs in evaluation (paper: 0.8)"
+    )
+    evaluate_max_tokens: int = Field(512, ge=1, description="longest answer in evaluation, in tokens")
+    answers_per_batch: int = Field(
+        64, ge=1, description="answers sampled and saved together in evaluation; part of what makes a run reproducible"
+    )
+    n_repair_shots: int = Field(3, ge=0, description="worked repairs shown to a base model that is asked to repair")
+    feedback_from: Literal["benchmark", "public"] = Field(
+        "benchmark", description="tests whose failures a model is shown: the benchmark's (paper), or only the prompt's"
+    )
+    n_unbroken: int = Field(
+        1, ge=0, description="programs of each problem that do not fail and are sent to repair too, for the break rate"
+    )
+
     # Execution of programs
     workers: int = Field(2, ge=1, description="programs verified at once")
     timeout: Real = Field(15.0, gt=0, description="seconds a program may run against all its tests")

@@ -52,7 +52,9 @@ def check_needs(p: Params, stages: Sequence[Notebook], chosen: Sequence[Notebook
     by_name = {stage.name: stage for stage in stages}
     making = {stage.name for stage in chosen}
     for stage in chosen:
-        for name in (name for name in stage.needs if name not in making):
+        for name in (name for name in stage.needs_with(p) if name not in making):
+            if name not in by_name:
+                raise NotebookError(f"{stage.name} needs {name}, and {stage.path.parent} has no {name}.ipynb")
             source = runs.needed(runs.run_folder(p), name, by=stage.name)
             if different := runs.disagreements(source, runs.influencing(by_name[name], p)):
                 raise StageError(

@@ -167,6 +167,42 @@ class Trajectory(Record):
         return tuple(r for r in self.refinements if r.verdict is not None and r.verdict.passed)
 
 
+class Repair(Record):
+    """A model's answer when it was asked to repair its own program.
+
+    ``edited`` counts the lines it changed, ``needed`` those of them without which the repair does not pass (None where
+    that was not examined).
+    """
+
+    explanation: str | None
+    code: str
+    verdict: Verdict
+    tokens: int
+    finished: bool
+    edited: int
+    needed: int | None = None
+
+
+class Attempt(Record):
+    """A model's program for a task of a benchmark, and its repairs: ``refine`` (direct), ``explain`` (explained).
+
+    ``fails`` says whether the tests that the model may see fail, ``feedback`` what it was told. In the refined scores
+    the repairs take the place of the programs that fail; a program that does not fail may have repairs too, made to see
+    whether they break it.
+    """
+
+    id: str
+    task_id: str
+    index: int
+    code: str
+    verdict: Verdict
+    fails: bool
+    feedback: str
+    tokens: int
+    finished: bool
+    repairs: dict[str, Repair] = {}
+
+
 def content_id(*parts: object) -> str:
     """A name for a record: 16 hexadecimal digits of the SHA-256 of its parts' JSON."""
     text = json.dumps([p.model_dump() if isinstance(p, BaseModel) else p for p in parts], sort_keys=True)

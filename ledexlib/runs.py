@@ -133,7 +133,7 @@ def completed(notebook: Notebook, p: Params) -> bool:
     """Whether the run holds this stage as these parameters and this notebook would make it now."""
     folder = run_folder(p)
     try:
-        needs = {name: needed(folder, name, by=notebook.name).key for name in notebook.needs}
+        needs = {name: needed(folder, name, by=notebook.name).key for name in notebook.needs_with(p)}
         return needed(folder, notebook.name, by="run").key == stage_key(notebook, p, needs)
     except StageError:
         return False
@@ -152,7 +152,7 @@ def disagreements(stage: Needed, values: dict[str, Any]) -> list[str]:
 def needs_of(notebook: Notebook, p: Params) -> dict[str, Needed]:
     """The stages a notebook needs; raises StageError if one cannot be used or was made with other parameters."""
     folder = run_folder(p)
-    found = {name: needed(folder, name, by=notebook.name) for name in notebook.needs}
+    found = {name: needed(folder, name, by=notebook.name) for name in notebook.needs_with(p)}
     for name, stage in found.items():
         if different := disagreements(stage, influencing(notebook, p)):
             raise StageError(
@@ -168,7 +168,7 @@ class Stage:
     def __init__(self, notebook: Notebook, p: Params, needs: dict[str, Needed], key: str) -> None:
         self.name, self.params, self.key = notebook.name, p, key
         self.folder = run_folder(p) / self.name
-        self._needs = needs
+        self._needs, self._notebook = needs, notebook
         self._parameters = influencing(notebook, p)
         self._take_lock()
         self._move_aside()
@@ -223,6 +223,12 @@ class Stage:
         if name not in self._needs:
             raise StageError(f"{self.name}: the notebook as saved has no line with .need({name!r}); save it first")
         return self._needs[name]
+
+    def need_each(self, parameter: str) -> dict[str, Needed]:
+        """The stages among what a list parameter names. Write its name as a literal, as for ``need``."""
+        if parameter not in self._notebook.needs_each:
+            raise StageError(f"{self.name}: the notebook as saved has no line with .need_each({parameter!r})")
+        return {name: self._needs[name] for name in self._notebook.named_by(parameter, self.params)}
 
     def records(self, name: str, model: type[R], key: str = "id") -> JsonLines[R]:
         """This stage's records in the file of this name, to append to; what a killed kernel appended is there."""

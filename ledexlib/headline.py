@@ -1,0 +1,55 @@
+"""The headline figures of an evaluation, with what made them: the ``metrics.json`` of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ledexlib.artifacts import read_json
+from ledexlib.comparisons import gain, sources_of_gain
+from ledexlib.params import Params
+from ledexlib.repair_metrics import ks_of
+from ledexlib.runs import run_folder
+from ledexlib.tables import stage_of
+
+STEPS = {"sft_over_prompting": ("base", "04_sft"), "rl_over_sft": ("04_sft", "05_ppo")}
+
+
+def gains(table: pd.DataFrame, score: str = "explain") -> dict[str, dict[str, Any]]:
+    """What fine-tuning and reinforcement learning add, over all benchmarks weighted by problems, where both were
+    evaluated: by default of pass@1 and pass@10 after explaining and refining.
+
+    ``n_problems`` counts the tasks of all benchmarks, ``n_samples`` the programs of each of the two models.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, (before, after) in STEPS.items():
+        pair = table[table["model"].isin((before, after))]
+        if pair["model"].nunique() == 2:
+            found[name] = {f"pass@{k}": _rounded(gain(pair, before, after, score, k)._asdict()) for k in ks_of(pair)}
+            found[name]["from"] = _rounded(sources_of_gain(pair, before, after, score))
+    return found
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4 if name == "p" else 2) for name, value in values.items()}
+
+
+def metrics(table: pd.DataFrame, scores: pd.DataFrame, rates: pd.DataFrame, p: Params) -> dict[str, Any]:
+    """All figures of the stage; the first of them single values, for the table of runs."""
+    overall = scores[scores["benchmark"] == ("overall" if table["benchmark"].nunique() > 1 else scores["benchmark"])]
+    singles = {
+        f"{stage_of(row.model)} {row.score} pass@{row.k} %": round(row.value, 2)
+        for row in overall.itertuples()
+        if row.score != "refine" and row.k == 1
+    }
+    about = read_json(run_folder(p) / "run.json") or {}
+    return {
+        **singles,
+        "gains": gains(table),
+        "feedback_from": p.feedback_from,
+        "scores": scores.round(2).to_dict("records"),
+        "rates": rates.round(2).to_dict("records"),
+        "command": about.get("command") or f"notebooks/06_evaluate.ipynb with run = {p.run!r}",
+        "parameters": about.get("parameters", {}),
+    }
