@@ -29,9 +29,9 @@ def recorded(
     solutions, refinements = read_recorded(files, [problem.task_id for problem in problems])
     made_with = {"recorded": [str(path) for path in files], "timeout": p.timeout, "memory_mb": p.memory_mb}
     kept = Kept(folder, made_with, _nobody, p, progress)
-    first = kept.verdicts(problems, [(s.task_id, s.code) for s in solutions])
+    first = kept.verdicts(problems, [(s.task_id, s.code) for s in solutions], "verdicts on programs")
     last = {r.solution_id: r for r in sorted(refinements, key=lambda r: r.sampling.index)}
-    final = kept.verdicts(problems, [(r.task_id, r.code) for r in last.values()])
+    final = kept.verdicts(problems, [(r.task_id, r.code) for r in last.values()], "verdicts on repairs")
     verdicts = dict(zip(last, final, strict=True))
     found: dict[str, list[Attempt]] = {}
     for solution, verdict in zip(solutions, first, strict=True):

@@ -45,7 +45,7 @@ def gain(table: pd.DataFrame, before: str, after: str, score: str, k: int, draws
     return Gain(ratio(values), float(low), float(high), float(p), len(pairs), n_samples)
 
 
-def sources_of_gain(table: pd.DataFrame, before: str, after: str, way: str) -> dict[str, float]:
+def sources_of_gain(table: pd.DataFrame, before: str, after: str, score: str) -> dict[str, float]:
     """How much of a gain in refined pass@1 comes from better first drafts and how much from better repair, in points.
 
     With I the share of programs that pass and r the share of the others that repair turns right, the refined score is
@@ -55,7 +55,7 @@ def sources_of_gain(table: pd.DataFrame, before: str, after: str, way: str) -> d
     for name in (before, after):
         mine = table[table["model"] == name]
         share[name] = mine["initial"].sum() / mine["samples"].sum()
-        fixed[name] = mine[f"{way} fixed"].sum() / max(1, mine["wrong"].sum())
+        fixed[name] = 0.0 if score == "initial" else mine[f"{score} fixed"].sum() / max(1, mine["wrong"].sum())
     drafts = 100.0 * (share[after] - share[before]) * (1 - fixed[before])
     return {"better drafts": drafts, "better repair": 100.0 * (1 - share[after]) * (fixed[after] - fixed[before])}
 
@@ -87,13 +87,13 @@ def all_gains(table: pd.DataFrame) -> pd.DataFrame:
     for before, after in pairwise(dict.fromkeys(table["model"])):
         pair = table[table["model"].isin((before, after))]
         for score in scores_of(pair):
-            sources = {} if score == "initial" else sources_of_gain(pair, before, after, score)
             for k in ks_of(pair):
                 found = gain(pair, before, after, score, k)
+                drafts, repair = sources_of_gain(pair, before, after, score).values() if k == 1 else (0.0, 0.0)
                 rows.append({
                     "comparison": f"{after} - {before}", "score": NAMES[score], "metric": f"pass@{k}",
                     "points": f"{found.points:+.2f} [{found.low:+.2f}, {found.high:+.2f}]", "p": found.p,
+                    "from better drafts, repair": f"{drafts:+.2f}, {repair:+.2f}" if k == 1 else "",
                     "tasks": found.n_problems, "programs": found.n_samples,
-                    **{name: f"{points:+.2f}" if k == 1 else "" for name, points in sources.items()},
                 })  # fmt: skip
-    return pd.DataFrame(rows).fillna("")
+    return pd.DataFrame(rows)

@@ -125,11 +125,12 @@ def _drafts(candidate: Candidate, benchmark: Benchmark, kept: Kept, p: Params) -
     )
     codes = [prompts.parse_solution(answer.text, problem) for answer, problem in zip(answers, asked, strict=True)]
     programs = [(problem.task_id, code) for problem, code in zip(asked, codes, strict=True)]
-    verdicts = kept.verdicts(benchmark.problems, programs)
+    verdicts = kept.verdicts(benchmark.problems, programs, f"{benchmark.name} verdicts on programs")
     seen: list[Verdict | None] = list(verdicts)
     if benchmark.visible is not benchmark.problems:
         testable = {problem.task_id for problem in benchmark.visible if problem.tests}
-        known = iter(kept.verdicts(benchmark.visible, [program for program in programs if program[0] in testable]))
+        tested = [program for program in programs if program[0] in testable]
+        known = iter(kept.verdicts(benchmark.visible, tested, f"{benchmark.name} public tests of programs"))
         seen = [next(known) if program[0] in testable else None for program in programs]
     drafts = []
     for place, (problem, code, answer) in enumerate(zip(asked, codes, answers, strict=True)):
@@ -157,7 +158,8 @@ def _repairs(
     asked = [repair_prompt(d.problem, d.code, d.feedback, way, benchmark, candidate.style) for d in sent]
     answers = kept.completions.ask(asked, f"{benchmark.name} {way}" + (" public" * (p.feedback_from == "public")))
     read = [prompts.parse_answer(answer.text, d.problem) for answer, d in zip(answers, sent, strict=True)]
-    verdicts = kept.verdicts(benchmark.problems, [(d.problem.task_id, r.code) for d, r in zip(sent, read, strict=True)])
+    programs = [(d.problem.task_id, r.code) for d, r in zip(sent, read, strict=True)]
+    verdicts = kept.verdicts(benchmark.problems, programs, f"{benchmark.name} verdicts on {way}")
     fixed = {
         (d.problem.task_id, d.code, r.code): (d.code, r.code)
         for d, r, v in zip(sent, read, verdicts, strict=True)
@@ -165,7 +167,7 @@ def _repairs(
     }
 
     def passing(programs: dict[tuple[str, str, str], str]) -> dict[tuple[str, str, str], bool]:
-        found = kept.verdicts(benchmark.problems, [(name[0], code) for name, code in programs.items()])
+        found = kept.verdicts(benchmark.problems, [(name[0], code) for name, code in programs.items()], None)
         return {name: verdict.passed for name, verdict in zip(programs, found, strict=True)}
 
     least = {name: size(changes) for name, changes in needed(fixed, passing).items()}

@@ -42,8 +42,9 @@ class Candidate:
 
 
 def label_of(model: str) -> str:
-    """A model's name as it may stand in tables and file names."""
-    return re.sub(r"[^\w.-]+", "_", model).strip("_")
+    """A model's name for tables and files: ``mini-lora_04_sft`` for ``outputs/mini-lora/04_sft/model``."""
+    parts = [part for part in model.split("/") if part]
+    return re.sub(r"[^\w.-]+", "_", "_".join((parts[:-1] if parts[-1:] == ["model"] else parts)[-2:]))
 
 
 class Answered(Record):
@@ -160,6 +161,19 @@ def settings(candidate: Candidate, p: Params) -> dict[str, Any]:
     return {"model": fingerprint(candidate.model), **{name: getattr(p, name) for name in names}}
 
 
+class Unseen:
+    """A progress that nobody sees, for steps that are many and short."""
+
+    def advance(self, n: int = 1) -> None:
+        """Count nothing."""
+
+    def __enter__(self) -> Unseen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End nothing."""
+
+
 class Kept:
     """A model's answers and verdicts in ``folder``, which were ``made_with`` these settings.
 
@@ -181,8 +195,10 @@ class Kept:
         self._verdicts = {judged.id: judged.verdict for judged in self._lines}
         self._names: dict[int, tuple[Problem, str]] = {}  # of problems, by identity; hashing large tests takes time
 
-    def verdicts(self, problems: Sequence[Problem], programs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """The verdict on each program (task id, code); those that are not known are run."""
+    def verdicts(
+        self, problems: Sequence[Problem], programs: Sequence[tuple[str, str]], label: str | None
+    ) -> list[Verdict]:
+        """The verdict on each program (task id, code), run if it is not known; ``label`` None shows no progress."""
         tests = {problem.task_id: self._name(problem) for problem in problems}
         names = [content_id(tests[task_id], code) for task_id, code in programs]
         new = {
@@ -192,7 +208,10 @@ class Kept:
         }
         if new:
             before = len(self._lines)
-            judge(list(new.values()), problems, self._p, self._lines, lambda n, what, _: self._progress(n, what, 0))
+            judge(
+                list(new.values()), problems, self._p, self._lines,
+                lambda total, *_: self._progress(total, label, 0) if label else Unseen(),
+            )  # fmt: skip
             self._verdicts |= {judged.id: judged.verdict for judged in islice(self._lines, before, None)}
         return [self._verdicts[name] for name in names]
 

@@ -223,8 +223,8 @@ def edit_table(found: Mapping[str, Mapping[str, Sequence[Attempt]]]) -> pd.DataF
         for way in WAYS:
             figures = edit_figures(every(by_benchmark), way)
             rows.append({
-                "model": model, "way": way, "lines changed (median)": figures.size,
-                "lines changed by repairs that pass (median)": figures.size_correct,
+                "model": model, "way": way, "lines changed": figures.size,
+                "by repairs that pass": figures.size_correct,
                 "edit precision %": str(figures.precision or "–"),
             })  # fmt: skip
     return pd.DataFrame(rows)

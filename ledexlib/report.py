@@ -194,7 +194,7 @@ def rendered(notebook: Path, whole: bool = False) -> str:
     ``whole`` keeps those cells, so that a failure inside one shows; papermill's own banners go, the page has its own.
     """
     import nbformat
-    from nbconvert.preprocessors import TagRemovePreprocessor
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor, TagRemovePreprocessor
 
     removed = {"papermill-error-cell-tag"} | (set() if whole else {"hide"})
     exporter = _exporter_class()(
@@ -202,6 +202,7 @@ def rendered(notebook: Path, whole: bool = False) -> str:
         embed_images=True,
     )  # fmt: skip
     exporter.register_preprocessor(TagRemovePreprocessor(remove_cell_tags=removed), enabled=True)
+    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # printed lines in one block
     body, _ = exporter.from_notebook_node(nbformat.read(notebook, as_version=4))
     return re.sub(r'<div[^>]*class="cell [^"]*code_cell[^"]*"[^>]*>\s*</div>', "", body)
 

@@ -80,12 +80,11 @@ def stage_of(model: str) -> str:
 
 
 def _cell(found: pd.DataFrame) -> str:
-    """pass@1 / pass@10, with the intervals where they are known."""
-    texts = []
-    for row in found.sort_values("k").itertuples():
-        interval = f" [{row.low:.1f}, {row.high:.1f}]" if hasattr(row, "low") else ""
-        texts.append(f"{row.value:.1f}{interval}" if interval else f"{row.value:.2f}")
-    return " / ".join(texts)
+    """pass@1 / pass@10; where the intervals are known, on a line each."""
+    rows = list(found.sort_values("k").itertuples())
+    if "low" in found:
+        return "\n".join(f"{row.value:.1f} [{row.low:.1f}, {row.high:.1f}]" for row in rows)
+    return " / ".join(f"{row.value:.2f}" for row in rows)
 
 
 def _laid_out(long: pd.DataFrame, who: str, columns: list[str]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import pandas as pd
 from IPython.display import HTML
 
 from ledexlib.records import Problem, Refinement, Solution
@@ -13,6 +14,8 @@ from ledexlib.records import Problem, Refinement, Solution
 BOX = "border:1px solid #d0d7de;border-radius:6px;padding:10px 14px;margin:10px 0;max-width:960px"
 CODE = "background:#f6f8fa;padding:8px 10px;margin:4px 0;overflow-x:auto;font-size:0.85em;line-height:1.35"
 LABEL = "color:#57606a;font-size:0.8em;margin-top:8px"
+CELL = '<td style="white-space:pre;text-align:left;vertical-align:top;padding:4px 8px">'
+HEAD = '<th style="text-align:left;vertical-align:bottom;padding:4px 8px">'
 ADDED, REMOVED = "background:#d7f5df", "background:#ffe3e0"
 
 
@@ -82,3 +85,11 @@ def conversation(messages: Sequence[Mapping[str, str]], title: str) -> HTML:
     turns = [_part(message["role"], _code(message["content"])) for message in before]
     marked = f'<pre style="{CODE};{ADDED};white-space:pre-wrap">{escape(last["content"])}</pre>'
     return _box(_part(title, ""), *turns, _part(last["role"], marked))
+
+
+def table(shown: pd.DataFrame, caption: str) -> HTML:
+    """A table with what it shows above it; cells keep their lines."""
+    body = shown.to_html(index=False, na_rep="–", float_format="{:.2f}".format, border=0, justify="left")
+    title = f'<div style="font-weight:600;margin-top:14px;max-width:960px">{escape(caption)}</div>'
+    body = body.replace("\\n", "\n").replace("<td>", CELL).replace("<th>", HEAD)
+    return HTML(f'{title}<div style="overflow-x:auto;font-size:0.84em">{body}</div>')
