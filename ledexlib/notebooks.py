@@ -17,8 +17,8 @@ from ledexlib.params import Params
 STAGE_NAME = re.compile(r"^\d\d_[a-z0-9_]+$")
 # Calls are written with a literal name, so that the runner sees them too; a call behind a '#' does not count.
 OPENS = re.compile(r"""^[^#\n]*\bopen_stage\(\s*["']([^"']+)["']""", re.MULTILINE)
-NEEDS = re.compile(r"""^[^#\n]*\.need\(\s*["']([^"']+)["']""", re.MULTILINE)
-NEEDS_EACH = re.compile(r"""^[^#\n]*\.need_each\(\s*["']([^"']+)["']""", re.MULTILINE)
+NEEDS = re.compile(r"""\.need\(\s*["']([^"']+)["']""")
+NEEDS_EACH = re.compile(r"""\.need_each\(\s*["']([^"']+)["']""")
 
 
 class NotebookError(ValueError):
@@ -123,12 +123,13 @@ def read(path: Path) -> Notebook:
     if opens != [path.stem]:
         was = f"opens {' and '.join(map(repr, opens))}" if opens else "opens no stage"
         raise NotebookError(f"{path}: {was}; it must call runs.open_stage({path.stem!r}, …) once")
-    needs = tuple(dict.fromkeys(NEEDS.findall(code)))
+    said = "\n".join(line.partition("#")[0] for line in code.splitlines())
+    needs = tuple(dict.fromkeys(NEEDS.findall(said)))
     late = [need for need in needs if not (STAGE_NAME.match(need) and need < path.stem)]
     if late:
         raise NotebookError(f"{path}: needs {late[0]!r}, which is not the name of an earlier stage")
     declared = declarations(path, text(head))
-    needs_each = tuple(dict.fromkeys(NEEDS_EACH.findall(code)))
+    needs_each = tuple(dict.fromkeys(NEEDS_EACH.findall(said)))
     undeclared = [name for name in needs_each if not isinstance(declared.get(name), list)]
     if undeclared:
         raise NotebookError(f"{path}: need_each({undeclared[0]!r}): the parameters cell declares no list of that name")
