@@ -55,3 +55,17 @@ def ratio(rows: np.ndarray) -> float:
     """100 × sum of the first column ÷ sum of the second; NaN if that is 0."""
     top, bottom = rows.sum(axis=0)[:2]
     return 100.0 * float(top) / float(bottom) if bottom else float("nan")
+
+
+def auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
+
+    ``positive`` (n,) bool, ``scores`` (n,) finite, ``weights`` (n,) how often each row counts (default once). NaN if
+    there is no positive or no negative.
+    """
+    weights = np.ones(len(scores)) if weights is None else weights
+    values, rank = np.unique(scores, return_inverse=True)
+    above = np.bincount(rank, weights * positive, len(values))
+    below = np.bincount(rank, weights * ~positive, len(values))
+    pairs = above.sum() * below.sum()
+    return float((above * (below.cumsum() - below / 2)).sum() / pairs) if pairs else float("nan")

@@ -167,6 +167,9 @@ class Params(BaseModel):
         description="guard: a larger share of words copied from code or feedback gets R(e) = -5; None: no guard",
     )
     copy_guard: bool = Field(False, description="guard: a refinement equal to the wrong program gets R(r) = -5")
+    max_scored: int | None = Field(
+        None, ge=1, description="analyse the rewards of so many wrong programs, evenly spread; None: of all"
+    )
 
     # Evaluation
     evaluate_models: list[str] = Field(

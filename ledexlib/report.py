@@ -178,7 +178,7 @@ def _parameters(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
         field = FIELDS.get(name)
         yield {
             "name": name,
-            "value": values[name] if not isinstance(values[name], list) else ", ".join(values[name]) or "none",
+            "value": values[name] if not isinstance(values[name], list) else ", ".join(map(str, values[name])) or "none",
             "changed": field is not None and values[name] != field.default,
             "description": field.description if field else "",
         }

@@ -19,9 +19,9 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -133,6 +133,21 @@ def fitted_ends(similarities: Iterable[float], quantiles: Sequence[float]) -> tu
     low, high = (float(v) for v in np.quantile(values, quantiles))
     if not low < high:
         raise ValueError(f"the quantiles {list(quantiles)} of the similarities are both {low}: there is no map to fit")
+    return low, high
+
+
+def chosen_ends(p: Params, calibration: Mapping[str, Any] | None) -> tuple[float, float]:
+    """The ends of equation 5 that the parameters ask for; ``calibration`` is ``calibration.json`` of 03_rewards.
+
+    Raises ValueError if the fitted ones are wanted and not there, or were fitted with another encoder.
+    """
+    if p.explanation_map == "paper":
+        return PAPER_MAP
+    if calibration is None or calibration["ends"] is None:
+        raise ValueError("explanation_map: quantiles needs the map that 03_rewards fits, and there is none")
+    if calibration["encoder"] != p.encoder:
+        raise ValueError(f"the map of R(e) was fitted with encoder '{calibration['encoder']}', not '{p.encoder}'")
+    low, high = calibration["ends"]
     return low, high
 
 

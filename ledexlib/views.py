@@ -93,3 +93,16 @@ def table(shown: pd.DataFrame, caption: str) -> HTML:
     title = f'<div style="font-weight:600;margin-top:14px;max-width:960px">{escape(caption)}</div>'
     body = body.replace("\\n", "\n").replace("<td>", CELL).replace("<th>", HEAD)
     return HTML(f'{title}<div style="overflow-x:auto;font-size:0.84em">{body}</div>')
+
+
+def explanations(columns: dict[str, list[tuple[str, str, str]]]) -> HTML:
+    """Explanations side by side: for each titled column its (heading, feedback of the wrong program, explanation)."""
+    cells = []
+    for title, rows in columns.items():
+        boxes = [
+            _part(heading, _text(explanation)) + _part("the feedback it explains", _code(said))
+            for heading, said, explanation in rows
+        ]
+        body = "".join(f'<div style="{BOX}">{box}</div>' for box in boxes)
+        cells.append(f'<div style="flex:1 1 300px;min-width:0"><b>{escape(title)}</b>{body}</div>')
+    return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:14px;max-width:1100px">{"".join(cells)}</div>')

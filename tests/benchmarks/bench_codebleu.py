@@ -44,8 +44,7 @@ def processor(work: Callable[[], Any]) -> tuple[float, Any]:
 def theirs(predictions: list[str], references: list[str]) -> list[float]:
     """The package in a loop over pairs, averaged over references."""
     return [
-        sum(calc_codebleu([[r]], [p], "python")["codebleu"] for r in references) / len(references)
-        for p in predictions
+        sum(calc_codebleu([[r]], [p], "python")["codebleu"] for r in references) / len(references) for p in predictions
     ]
 
 
@@ -56,7 +55,7 @@ def main() -> None:
     parser.add_argument("--references", type=int, default=8)
     parser.add_argument("--share", type=float, default=1.0, help="of the problems that the package scores too")
     args = parser.parse_args()
-    logging.disable(logging.WARNING)  
+    logging.disable(logging.WARNING)
     groups = programs(args.problems, args.predictions + args.references)
     split = [(group[: args.predictions], group[args.predictions :]) for group in groups]
     seconds, package_seconds, package_pairs, worst = 0.0, 0.0, 0, 0.0
