@@ -175,11 +175,11 @@ def write_index(outputs: Path) -> Path:
 def _parameters(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The parameters a run was made with, in the vocabulary's order, then those the vocabulary no longer has."""
     for name in [*(name for name in FIELDS if name in values), *(name for name in values if name not in FIELDS)]:
-        field = FIELDS.get(name)
+        field, value = FIELDS.get(name), values[name]
         yield {
             "name": name,
-            "value": values[name] if not isinstance(values[name], list) else ", ".join(map(str, values[name])) or "none",
-            "changed": field is not None and values[name] != field.default,
+            "value": value if not isinstance(value, list) else ", ".join(map(str, value)) or "none",
+            "changed": field is not None and value != field.default,
             "description": field.description if field else "",
         }
 
