@@ -1,4 +1,4 @@
-"""The command line: ``python -m ledexlib run | status | verify | evaluate``."""
+"""The command line: ``python -m ledexlib run | status | verify | evaluate | sandbox``."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def parser(wanted: str | None) -> argparse.ArgumentParser:
         from ledexlib import evaluate_command
 
         evaluate_command.add_arguments(evaluate)
+
+    commands.add_parser("sandbox", help="list the layers that keep programs apart from this machine")
     return top
 
 
@@ -70,6 +72,16 @@ def status_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def sandbox_command(_: argparse.Namespace) -> int:
+    """``python -m ledexlib sandbox``: a line for each layer of isolation."""
+    from ledexlib.sandbox import LAYERS, layers_here
+
+    states = layers_here()
+    for name, use in LAYERS.items():
+        print(f"{name:18}{f'no ({states[name]})' if states[name] else 'yes':6} {use}")
+    return 0
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run a subcommand; the exit status."""
     words = sys.argv[1:] if words is None else words
@@ -86,7 +98,7 @@ def main(words: Sequence[str] | None = None) -> int:
         from ledexlib import evaluate_command
 
         return evaluate_command.main(arguments)
-    return {"run": run_command, "status": status_command}[arguments.command](arguments)
+    return {"run": run_command, "status": status_command, "sandbox": sandbox_command}[arguments.command](arguments)
 
 
 if __name__ == "__main__":

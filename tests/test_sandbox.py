@@ -300,14 +300,27 @@ def test_files_left_behind_are_gone():
     assert not folder.exists()
 
 
-def test_a_killed_worker_is_replaced_and_its_job_given_up_and_a_stopped_one_goes_on():
-    murder = "import os\ndef f(x): os.kill(os.getppid(), 9)"
-    stop = "import os, signal\ndef f(x):\n    os.kill(os.getppid(), signal.SIGSTOP)\n    return x * x"
-    right = "def f(x): return x * x"
-    got = verdicts({0: right, "murder": murder, 1: right, "stop": stop, **dict.fromkeys(range(2, 9), right)})
+MURDER = "import os\ndef f(x): os.kill(os.getppid(), 9)"
+STOP = "import os, signal\ndef f(x):\n    os.kill(os.getppid(), signal.SIGSTOP)\n    return x * x"
+RIGHT = "def f(x): return x * x"
+
+
+def test_without_isolation_a_killed_worker_is_replaced_and_its_job_given_up_and_a_stopped_one_goes_on():
+    programs = {0: RIGHT, "murder": MURDER, 1: RIGHT, "stop": STOP, **dict.fromkeys(range(2, 9), RIGHT)}
+    with Pool(2, SHORT, layers=()) as pool:
+        got = dict(pool.verdicts(Job(name, program, SQUARES, "f") for name, program in programs.items()))
     assert (got["murder"].status, got["murder"].n_tests) == ("infra", 3)
     assert got["stop"].passed
     assert all(got[number].passed for number in range(9))
+
+
+def test_with_isolation_nobody_is_killed_or_stopped():
+    with Pool(1, SHORT) as pool:
+        got = dict(pool.verdicts(Job(p, p, SQUARES, "f") for p in (RIGHT, MURDER, STOP, RIGHT + "\n")))
+        if not {"pid_namespace", "seccomp"} & {name for name, why in pool.workers[0].layers.items() if not why}:
+            pytest.skip("neither PID namespaces nor seccomp here")
+    assert [got[p].status for p in (RIGHT, RIGHT + "\n")] == ["passed", "passed"]
+    assert got[MURDER].status in ("failed", "error")
 
 
 def test_a_worker_killed_from_outside_costs_no_verdict():

@@ -7,7 +7,8 @@ and ``parent``, warm and ignorant, forks a process for each program (``candidate
 plain data (``frames``, ``plain``, ``graph``). ``show`` makes values text; ``streams`` and ``system`` are tools.
 """
 
-from ledexlib.sandbox.jobs import Job, Limits
+from ledexlib.sandbox.handle import layers_here
+from ledexlib.sandbox.jobs import LAYERS, Job, Limits
 from ledexlib.sandbox.pool import run, run_one
 
-__all__ = ["Job", "Limits", "run", "run_one"]
+__all__ = ["LAYERS", "Job", "Limits", "layers_here", "run", "run_one"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ledexlib.sandbox.plain import NotPlain, spread
+
 RELATIVE = 1e-7  # beside the absolute tolerance of a call, as numpy.testing.assert_allclose and EvalPlus have it
 STDOUT_TOLERANCE = 1e-6  # relative or absolute, for a printed number that is expected with a decimal point
 
@@ -20,13 +22,13 @@ def same(got: object, expected: object, comparison: str, tolerance: float) -> bo
                 wanted = expected is not None
                 return got is wanted if isinstance(got, bool) else (got is not None) is wanted
             case "set":
-                return set(got) == set(expected)
+                return set(spread(list(got))) == set(expected)
             case "json":
                 return _close(_lists(got), _lists(expected), tolerance)
             case "equal":
                 return got == expected or _close(got, expected, tolerance)
         raise ValueError(f"'{comparison}' is not a comparison")
-    except (TypeError, RecursionError):  # what has no items, or is nested too deeply, is not the same
+    except (TypeError, RecursionError, NotPlain):  # what has no items, or is nested too deeply, is not the same
         return False
 
 

@@ -10,6 +10,7 @@ import contextlib
 import io
 import marshal
 import os
+import select
 import shutil
 import signal
 import socket
@@ -18,12 +19,13 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from ledexlib.sandbox.frames import LENGTH
-from ledexlib.sandbox.jobs import Job, Limits
+from ledexlib.sandbox.jobs import LAYERS, Job, Limits
 from ledexlib.sandbox.judge import Outcome
 from ledexlib.sandbox.suite import Suite
 
@@ -90,15 +92,18 @@ class Task:
 class Handle:
     """The caller's end of a worker process."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: Iterable[str] = LAYERS) -> None:
         self.folder = tempfile.mkdtemp(prefix="ledex-")
+        os.chmod(self.folder, 0o711)  # programs may have a user of their own
+        self.layers: dict[str, str] = {}  # what became of each, once the worker has started: '' or why it is not active
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
         self.sock, theirs = socket.socketpair()
-        command = [sys.executable, "-s", "-P", "-B", "-W", "ignore", str(SCRIPT), str(theirs.fileno()), self.folder]
+        command = [sys.executable, "-s", "-P", "-B", "-W", "ignore", str(SCRIPT)]
+        command += [str(theirs.fileno()), self.folder, ",".join(layers)]
         with theirs:
             self.process = subprocess.Popen(
                 command,
-                env=environment(),
+                env=environment(self.scratch),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -117,7 +122,7 @@ class Handle:
 
     @property
     def scratch(self) -> str:
-        return os.path.join(self.folder, "scratch")
+        return os.path.join(self.folder, "box", "scratch")
 
     def assign(self, task: Task) -> None:
         self.tickets += 1
@@ -155,11 +160,14 @@ class Handle:
                 break
             body = bytes(self.inbox[LENGTH.size : LENGTH.size + length])
             del self.inbox[: LENGTH.size + length]
-            found.append(self._reply(body))
+            ticket, outcomes, report = marshal.loads(body)  # the worker's own word, which is trusted
+            if ticket:
+                found.append(self._reply(ticket, outcomes, report))
+            else:
+                (self.layers,) = outcomes
         return found
 
-    def _reply(self, body: bytes) -> tuple[Task, list[Outcome], BinaryIO]:
-        ticket, outcomes, report = marshal.loads(body)  # the worker's own word, which is trusted
+    def _reply(self, ticket: int, outcomes: list[dict], report: bytes | None) -> tuple[Task, list[Outcome], BinaryIO]:
         expected, task = self.tasks.popleft()
         if ticket != expected:
             raise EOFError(f"the worker answered {ticket} when {expected} was due")
@@ -191,7 +199,21 @@ class Handle:
             return self.log.read().decode("utf-8", "replace")
 
 
-def environment() -> dict[str, str]:
+def layers_here() -> dict[str, str]:
+    """What becomes of each layer of isolation on this machine: '' if it is active, else why it is not."""
+    worker = Handle()
+    try:
+        while not worker.layers:
+            select.select([worker.sock], [], [], GRACE)
+            worker.replies()
+    finally:
+        log = worker.close()
+        if log:
+            sys.stderr.write(log)
+    return worker.layers
+
+
+def environment(scratch: str) -> dict[str, str]:
     """The environment of programs: nothing of the caller's but the search path.
 
     Hashing has a fixed seed, so that a program which depends on the order of a set has one verdict.
@@ -199,6 +221,7 @@ def environment() -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": "/nonexistent",
+        "TMPDIR": scratch,
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": "1",
         "PYTHONUTF8": "1",

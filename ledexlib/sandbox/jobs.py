@@ -1,4 +1,4 @@
-"""What the sandbox is asked: a program with the tests to run it against, and the limits it runs under."""
+"""What the sandbox is asked: a program with its tests, the limits and the layers of isolation it runs under."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ledexlib.records import Test
+
+# Layers of isolation, and what each is good for; see ``isolation``.
+LAYERS = {
+    "rlimits": "processor time, memory, processes, open files, file size",
+    "no_new_privs": "no privileges from setuid programs; memory closed to other processes",
+    "user_namespace": "what privileges are needed for the following are not the user's own",
+    "pid_namespace": "other processes are out of sight and reach; none outlives its program",
+    "network_namespace": "no network, no sockets and no shared memory of others",
+    "mount_namespace": "a file tree of Python and a bounded scratch directory only",
+    "unprivileged": "run as root: programs run as a user of their own",
+    "landlock": "reading what Python needs, writing the scratch directory",
+    "seccomp": "no sockets, tracing, namespaces and rare system calls; no signals to others",
+}
 
 
 @dataclass(frozen=True)
@@ -32,8 +45,8 @@ class Limits:
     ``timeout`` is in seconds of the program's own time: processor time, or time in which it waited for something
     other than a processor, so that a busy machine changes no verdict. It covers all tests of a program together; each
     stdin test has it for itself. A problem whose reference was run gives its programs at least four times the
-    reference's time, as EvalPlus does. ``processes`` counts threads and child processes; the kernel does not enforce
-    it for root. ``output_bytes`` bounds the captured standard output of a stdin test and each file written.
+    reference's time, as EvalPlus does. ``processes`` counts threads and child processes. ``output_bytes`` bounds the
+    captured standard output of a stdin test and each file written.
     """
 
     timeout: float = 15.0

@@ -4,10 +4,12 @@ Forked by ``worker`` before that has seen any test, and told of each program its
 inputs. The child inherits imported modules and nothing worth knowing. For each program:
 
 - its own process, session and process group, standard streams, scratch directory (cleared afterwards);
-- limits on processor time, memory, open files, processes (not enforced by the kernel for root) and file size;
+- limits on processor time, memory, open files, processes and file size;
 - a deadline in the program's own time: processor time, or wall time less the time it waited for a processor;
 - at the end, or when the worker says so, all that descends from it is killed. Elsewhere than on Linux, orphans that
   left the process group live on.
+
+What keeps programs from the rest of the machine is taken on once, by this process (``isolation``).
 
 Standard library only.
 """
@@ -25,19 +27,13 @@ import sys
 import time
 
 import candidate
+import linux
+import seccomp
 from frames import LENGTH
-from system import (
-    PR_SET_CHILD_SUBREAPER,
-    PR_SET_PDEATHSIG,
-    Clock,
-    children,
-    prctl_function,
-    remove_tree,
-    running_tasks,
-    set_limit,
-)
+from isolation import Confinement, Layers
+from system import Clock, children, clear_directory, running_tasks, set_limit
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+FILES = os.listdir(os.path.dirname(os.path.abspath(__file__)))
 CHUNK = 1 << 20
 JOB, DONE = b"J", b"D"  # messages from the worker: a program to run, and that its tests are over
 COMMON = (
@@ -50,17 +46,15 @@ COMMON = (
 class Parent:
     """Serves the worker's socket, one program after the other."""
 
-    def __init__(self, sock: socket.socket, scratch: str) -> None:
+    def __init__(self, sock: socket.socket, confinement: Confinement) -> None:
         self.sock = sock
-        self.scratch = scratch
+        self.box = confinement.box
+        self.scratch = os.path.join(self.box, "scratch")
         self.inputs: list = []  # of the last job that brought calls
         self.tasks = running_tasks()
-        self.prctl = prctl_function()
-        if self.prctl:
-            self.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-            self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        os.mkdir(scratch)
-        os.chdir(scratch)
+        self.is_first = confinement.layers.active("pid_namespace")
+        self.filter_signals = confinement.signals_are_filtered()
+        os.chdir(self.scratch)
 
     def serve(self) -> None:
         while True:
@@ -111,9 +105,11 @@ class Parent:
     def _enter(self, limits: dict, descriptors: list[int]) -> None:
         """In the child: leave the parent's session and files; take on the limits."""
         os.setsid()
-        if self.prctl:
-            self.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if linux.AVAILABLE and not self.is_first:
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.close(self.sock.detach())
+        os.dup2(0, 2)  # nothing; the worker's log is not for programs
         for descriptor, standard in zip(descriptors[1:], (1, 0), strict=False):
             os.dup2(descriptor, standard)
             os.close(descriptor)
@@ -126,6 +122,8 @@ class Parent:
             ("RLIMIT_CORE", 0),
         ):
             set_limit(name, most)
+        if self.filter_signals:
+            seccomp.install(seccomp.signal_filter(os.getpid()))
 
     def _watch(self, pid: int, clock: Clock, limits: dict) -> bool:
         """Wait until the child has ended, the worker has done with it, or its time is up: whether it is."""
@@ -170,35 +168,41 @@ class Parent:
                 gone, _ = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return status, usage
-            if gone == 0:
+            if gone == 0 and self.is_first:
+                os.kill(-1, signal.SIGKILL)
+            elif gone == 0:
                 for orphan in children():
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         if os.getpgid(orphan) != os.getpgid(0):
                             os.killpg(os.getpgid(orphan), signal.SIGKILL)
                         os.kill(orphan, signal.SIGKILL)
-                time.sleep(0.001)
+            time.sleep(0.001 if gone == 0 else 0)
 
     def _clear_scratch(self) -> None:
-        """Empty the scratch directory; make it anew if the program removed or replaced it."""
-        try:
-            if not os.path.islink(self.scratch) and not os.listdir(self.scratch):
+        """Leave the box with an empty scratch directory and nothing else, whatever the program did there."""
+        with contextlib.suppress(OSError):  # else something is in the way: clear it all
+            real = not os.path.islink(self.scratch)
+            if real and os.listdir(self.box) == ["scratch"] and not os.listdir(self.scratch):
                 return
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.chmod(self.scratch, 0o700)
-        if os.path.islink(self.scratch) or os.path.isfile(self.scratch):
-            os.unlink(self.scratch)
-        remove_tree(self.scratch)
-        os.makedirs(self.scratch, exist_ok=True)
+        clear_directory(self.box)
+        os.mkdir(self.scratch, 0o700)
         os.chdir(self.scratch)
 
 
-def main(sock: socket.socket, scratch: str) -> None:
-    """Serve until the worker hangs up."""
+def main(sock: socket.socket, box: str, layers: Layers, number: int) -> None:
+    """Serve until the worker, whose number this is, hangs up. The first message tells which layers are active."""
+    if linux.AVAILABLE:
+        linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process of a namespace gets no signal that it ignores
+    os.makedirs(os.path.join(box, "scratch"), 0o700)
+    confinement = Confinement(layers, box, number)
     for name in COMMON:
         __import__(name)
-    for name in ("__ledex__", "__main__", *(entry.partition(".")[0] for entry in os.listdir(HERE))):
+    for name in ("__ledex__", "__main__", *(entry.partition(".")[0] for entry in FILES)):
         sys.modules.pop(name, None)  # a program that imports one of these names does not mean ours
+    body = marshal.dumps(dict(layers))
+    sock.sendall(LENGTH.pack(len(body)) + body)
     gc.collect()
     gc.freeze()
-    Parent(sock, scratch).serve()
+    Parent(sock, confinement).serve()

@@ -4,7 +4,7 @@
 types only, never a class, and every length is checked against the bytes that are there, so that a short message cannot
 ask for much memory. The bytes are ``marshal``'s format, version 2: written by ``marshal`` at C speed with exact types
 and sets in a stable order, so that equal bytes are equal values; read by the code below, because ``marshal.loads`` is
-not safe on hostile bytes. Not yet: containers built to be slow to compare (crafted hash collisions).
+not safe on hostile bytes. Keys crafted to share a hash, so that a table of them takes for ever, are refused.
 Standard library only: the worker loads this file.
 """
 
@@ -17,8 +17,16 @@ from collections.abc import Iterator
 
 VERSION = 2
 DEPTH = 400  # of nested containers
+FEW, CROWD = 1000, 4  # items that need no look at their hashes; items to a hash, on average, that are too many
 _CONTAINERS = {ord("("): tuple, ord("["): list, ord("<"): set, ord(">"): frozenset}
 _CONSTANTS = {ord("N"): None, ord("T"): True, ord("F"): False}
+
+
+def spread(items: list) -> list:
+    """The same hashable items; raises NotPlain if so many of them have the same hash that a table is slow to build."""
+    if len(items) > FEW and CROWD * len(set(map(hash, items))) < len(items):
+        raise NotPlain("items made to collide in a table")
+    return items
 
 
 class NotPlain(ValueError):
@@ -110,13 +118,18 @@ class _Reader:
             case "s":
                 return self.take(self.number())
             case "{":
-                return dict(self.pairs(depth))
+                pairs = list(self.pairs(depth))
+                spread([key for key, _ in pairs])
+                return dict(pairs)
         if tag not in _CONTAINERS:
             raise NotPlain(f"unknown tag {tag}")
         count = self.number()
         if not 0 <= count <= len(self.data) - self.at:  # an item takes at least a byte
             raise NotPlain("more items than bytes")
-        return _CONTAINERS[tag](self.value(depth - 1) for _ in range(count))
+        items = [self.value(depth - 1) for _ in range(count)]
+        if tag == ord("["):
+            return items
+        return _CONTAINERS[tag](items if tag == ord("(") else spread(items))
 
     def pairs(self, depth: int) -> Iterator[tuple[object, object]]:
         while self.data[self.at] != ord("0"):

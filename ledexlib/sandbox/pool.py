@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from ledexlib.records import Verdict
 from ledexlib.sandbox import judge
 from ledexlib.sandbox.handle import Handle, Task
-from ledexlib.sandbox.jobs import Job, Limits
+from ledexlib.sandbox.jobs import LAYERS, Job, Limits
 from ledexlib.sandbox.judge import Outcome
 from ledexlib.sandbox.suite import suite_of
 
@@ -32,10 +32,11 @@ BELIEVED = 0.9  # a time-out that used this share of its time on a processor nee
 class Pool:
     """Runs jobs on workers; see ``run``."""
 
-    def __init__(self, workers: int, limits: Limits) -> None:
+    def __init__(self, workers: int, limits: Limits, layers: Iterable[str] = LAYERS) -> None:
         if workers < 1:
             raise ValueError(f"workers is {workers}: there must be at least 1")
         self.limits = limits
+        self.layers = tuple(layers)
         self.ready: deque[Task] = deque()
         self.alone: deque[Task] = deque()
         self.parked: dict[int, list[Task]] = {}  # by the identity of the suite whose reference is running
@@ -99,7 +100,7 @@ class Pool:
         return least if len(least.tasks) < QUEUED and not running_alone else None
 
     def _start(self) -> Handle:
-        worker = Handle()
+        worker = Handle(self.layers)
         self.selector.register(worker.sock, selectors.EVENT_READ, worker)
         return worker
 

@@ -57,7 +57,7 @@ def describe(error: BaseException) -> tuple[str, str, int, str, bool]:
     else:
         try:
             message = str(error)
-        except Exception:  # the exception's own __str__ failed: its type is what can be said
+        except BaseException:  # the exception's own __str__ failed: its type is what can be said
             message = ""
     return type(error).__name__, cut(message, MESSAGE), line, function, filename == TEST
 

@@ -30,7 +30,7 @@ def show(value: object, limit: int = VALUE) -> str:
     """``repr`` of the value cut to ``limit`` characters; sets are in sorted order, so that the text is stable."""
     try:
         return masked(cut(_show(value, limit), limit))
-    except Exception:  # the value's own __repr__ failed: its type is what can be said
+    except BaseException:  # the value's own __repr__ failed: its type is what can be said
         return f"<{type(value).__name__} object>"
 
 

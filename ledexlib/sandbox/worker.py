@@ -18,15 +18,19 @@ import socket
 import struct
 import sys
 import tempfile
+import traceback
+from collections.abc import Sequence
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import parent
 import tester
 from frames import LENGTH
+from isolation import Layers, enter_worker, leave_privileges
 from parent import DONE, JOB
 from recorder import Report
 from remote import SLOW, Link
 from streams import Capture, Spool
+from system import set_limit
 
 del sys.path[0]
 
@@ -40,22 +44,29 @@ LOOK = struct.pack("ll", 1, 0)  # seconds and microseconds without an answer aft
 class Worker:
     """Serves jobs from a socket, one after the other."""
 
-    def __init__(self, sock: socket.socket, folder: str) -> None:
+    def __init__(self, sock: socket.socket, folder: str, layers: Layers) -> None:
         self.sock = sock
         self.folder = folder
         self.suite: tuple[bytes | None, bytes | None] = (None, None)  # setup and tests of the last job that had them
         self.tests: tester.Suite | None = None
         self.parent, theirs = socket.socketpair()
+        number = os.getpid()
+        enter_worker(layers)
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 sock.close()
                 self.parent.close()
-                parent.main(theirs, os.path.join(folder, "scratch"))
-            finally:
+                parent.main(theirs, os.path.join(folder, "box"), layers, number)
                 os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
         theirs.close()
+        leave_privileges(layers)
         self.parent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
+        self._send((0, [self._message()], b""))
 
     def serve(self) -> None:
         while True:
@@ -73,14 +84,18 @@ class Worker:
             self._reply(job["ticket"], outcomes, spool)
 
     def _reply(self, ticket: int, outcomes: list[dict], spool: Spool) -> None:
-        by_file = spool.file is not None
-        body = marshal.dumps((ticket, outcomes, None if by_file else bytes(spool.memory)))
-        message = LENGTH.pack(len(body)) + body
-        if by_file:
-            sent = socket.send_fds(self.sock, [message], [spool.file.fileno()])
-            message = message[sent:]
+        if spool.file is None:
+            self._send((ticket, outcomes, bytes(spool.memory)))
+        else:
+            self._send((ticket, outcomes, None), [spool.file.fileno()])
             spool.file.close()
-        self.sock.sendall(message)
+
+    def _send(self, reply: tuple, files: Sequence[int] = ()) -> None:
+        """A ticket, what became of it and its report, unless that is a file; ticket 0 is the layers, at the start."""
+        body = marshal.dumps(reply)
+        message = LENGTH.pack(len(body)) + body
+        sent = socket.send_fds(self.sock, [message], files)
+        self.sock.sendall(message[sent:])
 
     def _run(self, job: dict, spool: Spool, with_inputs: bool) -> list[dict]:
         """The outcomes of a job's executions: one for all its tests, or one for each stdin test up to a time-out."""
@@ -113,7 +128,7 @@ class Worker:
             link = Link(channel, self._deserted)
             tester.run(self.tests, job, link, Report(spool.write))
         self.parent.sendall(DONE)
-        outcome = self._outcome()
+        outcome = self._message()
         if link.fault == SLOW:
             outcome |= {"timed_out": True, "cpu": job["limits"]["timeout"]}
         return outcome | {"report": spool.size, "output": 0, "dropped": 0, "fault": link.fault}
@@ -162,7 +177,7 @@ class Worker:
                 sys.exit(0)
             for descriptor, _ in events:
                 if descriptor == self.parent.fileno():
-                    outcome = self._outcome()
+                    outcome = self._message()
                 elif not by_descriptor[descriptor].read():
                     poll.unregister(descriptor)
         for capture in captures:
@@ -170,7 +185,8 @@ class Worker:
             os.close(capture.descriptor)
         return outcome
 
-    def _outcome(self) -> dict:
+    def _message(self) -> dict:
+        """The parent's next message: the outcome of a program."""
         (length,) = LENGTH.unpack(self._from_parent(LENGTH.size))
         return marshal.loads(self._from_parent(length))
 
@@ -204,12 +220,11 @@ class Worker:
 
 
 def main() -> None:
-    """``worker.py DESCRIPTOR FOLDER``: serve the socket, with the scratch directory in the folder."""
+    """``worker.py DESCRIPTOR FOLDER LAYERS``: serve the socket; scratch files go to the folder."""
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES if hard < 0 else min(STACK_BYTES, hard), hard))
-    worker = Worker(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES if hard < 0 else min(MEMORY_BYTES, hard), hard))
+    worker = Worker(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], Layers(sys.argv[3].split(",")))
+    set_limit("RLIMIT_AS", MEMORY_BYTES)
     try:
         worker.serve()
     finally:

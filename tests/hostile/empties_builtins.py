@@ -1,0 +1,8 @@
+# Tries: removes every builtin
+import builtins
+
+builtins.__dict__.clear()
+
+
+def f(x):
+    return 0

@@ -1,0 +1,4 @@
+# Tries: returns a generator that never ends
+def f(x):
+    while True:
+        yield x

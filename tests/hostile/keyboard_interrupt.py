@@ -1,0 +1,3 @@
+# Tries: raises KeyboardInterrupt when called
+def f(x):
+    raise KeyboardInterrupt

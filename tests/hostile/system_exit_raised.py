@@ -1,0 +1,3 @@
+# Tries: raises SystemExit when called
+def f(x):
+    raise SystemExit(0)
