@@ -333,15 +333,14 @@ def test_the_merged_model_is_the_adapted_one(bases, tmp_path):
         assert measured[f"eval_{kind}_loss"] == pytest.approx(log_of(tmp_path, kind)[-1], abs=2e-3)
 
 
-def test_a_model_that_is_fine_tuned_answers_what_it_learned(bases, tmp_path):
+def test_a_model_that_is_fine_tuned_answers_what_it_learned(tmp_path):
     """Trained on one problem's conversations until it knows them, it says what it learned, and stops."""
-    p = tiny(model=str(bases("llama")), sft_epochs=40.0, sft_lr=1e-2, sft_held_out=0.0, sft_save_every=1000)
+    p = tiny(model="mini", sft_epochs=24.0, sft_lr=2e-3, sft_held_out=0.0, sft_save_every=1000)
     prepared(p, tmp_path, tasks=1)
     generator = TransformersGenerator(sft.fine_tune(p, tmp_path))
-    for example in JsonLines(tmp_path / "examples.jsonl", Example):
-        if example.kind == "generation":
-            answer = generator.generate([example.prompt], 1, Sampling(temperature=0, max_tokens=60))[0][0]
-            assert (answer.text, answer.finished) == (example.messages[-1]["content"], True)
+    example = JsonLines(tmp_path / "examples.jsonl", Example).read()[0]
+    answer = generator.generate([example.prompt], 1, Sampling(temperature=0, max_tokens=60))[0][0]
+    assert (answer.text, answer.finished) == (example.messages[-1]["content"], True)
 
 
 # Interrupted, and spread
