@@ -177,6 +177,7 @@ def example_lengths(lengths: pd.DataFrame, limit: int) -> Figure:
     if lengths["tokens"].max() > limit / 2:
         ax.axvline(limit, color=WRONG, linestyle="--")
         ax.annotate(f"limit {limit:,}", (limit, 0.9), xycoords=("data", "axes fraction"), ha="right", color=WRONG)
+    ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set(title=f"Lengths of {len(lengths):,} conversations", xlabel="tokens", ylabel="conversations")
     plt.close(fig)
     return fig

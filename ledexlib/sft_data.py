@@ -160,7 +160,7 @@ def order(lengths: Sequence[int], copies: Sequence[int], batch: int, epochs: flo
 
 
 def table(split: Split) -> pd.DataFrame:
-    """Examples, problems and tokens of each kind: what is trained on, held out, and left out as too long."""
+    """What is trained on, held out, and left out as too long, by kind; ``seen`` and ``tokens`` are those of an epoch."""
     rows = []
     for kind in KINDS:
         train, held_out, too_long = ([e for e in part if e.kind == kind] for part in split)
@@ -168,8 +168,8 @@ def table(split: Split) -> pd.DataFrame:
             "kind": kind,
             "examples": len(train),
             "problems": len({e.task_id for e in train}),
-            "seen in an epoch": sum(e.copies for e in train),
-            "tokens in an epoch": sum(e.copies * e.tokens for e in train),
+            "seen": sum(e.copies for e in train),
+            "tokens": sum(e.copies * e.tokens for e in train),
             "longest": max((e.tokens for e in train), default=0),
             "held out": len(held_out),
             "too long": len(too_long),
