@@ -160,7 +160,7 @@ def order(lengths: Sequence[int], copies: Sequence[int], batch: int, epochs: flo
 
 
 def table(split: Split) -> pd.DataFrame:
-    """What is trained on, held out, and left out as too long, by kind; ``seen`` and ``tokens`` are those of an epoch."""
+    """What is trained on, held out and left out as too long, by kind; ``seen`` and ``tokens`` are an epoch's."""
     rows = []
     for kind in KINDS:
         train, held_out, too_long = ([e for e in part if e.kind == kind] for part in split)
