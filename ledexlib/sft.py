@@ -11,21 +11,18 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
-import yaml
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from ledexlib import backbones, params, runs, sft_data
+from ledexlib import backbones, launch, params, runs, sft_data
 from ledexlib.artifacts import ArtifactError, JsonLines, Progress, read_json
 from ledexlib.params import ParameterError, Params
 from ledexlib.records import Record
@@ -96,7 +93,7 @@ def fine_tune(p: Params, folder: Path) -> Path:
         if processes(p) == 1 and torch.cuda.device_count() <= 1:
             train(p, folder)
         else:
-            _launch(p, folder)
+            launch.accelerate("ledexlib.sft", p, processes(p), p.sft_accelerate_config, folder)
     return folder / "model"
 
 
@@ -254,34 +251,6 @@ Trained on verified trajectories of {p.benchmark} ({p.split}): {counts} examples
 Limits: the examples are programs that pass their tests, not programs proven right; nobody has read the explanations. A
 model trained with the simulated teacher is for testing the method. The base model's licence applies.
 """
-
-
-# Several processes
-
-
-def _launch(p: Params, folder: Path) -> None:
-    """Train by ``accelerate launch`` and show what it prints; raises RuntimeError with its last lines if it fails."""
-    stated = folder / "params.yaml"
-    stated.write_text(yaml.safe_dump(p.model_dump()), encoding="utf-8")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes(p))]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(runs.ROOT), os.environ.get("PYTHONPATH", "")])}
-    if p.sft_accelerate_config:
-        command += ["--config_file", str(runs.resolve(p.sft_accelerate_config))]
-    if torch.cuda.is_available():
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible.split(",")[: processes(p)])
-    else:
-        command.append("--cpu")
-    command += ["-m", "ledexlib.sft", str(stated)]
-    lines: deque[str] = deque(maxlen=20)
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout:
-            lines.append(line)
-            print(line, end="", flush=True)
-    if process.returncode:
-        raise RuntimeError(f"training failed with status {process.returncode}:\n{''.join(lines)}")
 
 
 def main(words: Sequence[str] | None = None) -> int:
