@@ -5,7 +5,8 @@ inputs. The child inherits imported modules and nothing worth knowing. For each 
 
 - its own process, session and process group, standard streams, scratch directory (cleared afterwards);
 - limits on processor time, memory, open files, processes and file size;
-- a deadline in the program's own time: processor time, or wall time less the time it waited for a processor;
+- a deadline in the program's own time: processor time, or wall time less the time for which it was kept waiting, for a
+  processor or for its tests;
 - at the end, or when the worker says so, all that descends from it is killed. Elsewhere than on Linux, orphans that
   left the process group live on.
 
@@ -31,10 +32,11 @@ import linux
 import seccomp
 from frames import LENGTH
 from isolation import Confinement, Layers
-from system import Clock, children, clear_directory, running_tasks, set_limit
+from system import Clock, Idle, children, clear_directory, running_tasks, set_limit
 
 FILES = os.listdir(os.path.dirname(os.path.abspath(__file__)))
 CHUNK = 1 << 20
+PATIENCE = 0.02  # seconds between two looks at a child's time, at least
 JOB, DONE = b"J", b"D"  # messages from the worker: a program to run, and that its tests are over
 COMMON = (
     "abc", "bisect", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "enum",
@@ -46,8 +48,9 @@ COMMON = (
 class Parent:
     """Serves the worker's socket, one program after the other."""
 
-    def __init__(self, sock: socket.socket, confinement: Confinement) -> None:
+    def __init__(self, sock: socket.socket, idle: Idle, confinement: Confinement) -> None:
         self.sock = sock
+        self.idle = idle
         self.box = confinement.box
         self.scratch = os.path.join(self.box, "scratch")
         self.inputs: list = []  # of the last job that brought calls
@@ -109,6 +112,7 @@ class Parent:
         if linux.AVAILABLE and not self.is_first:
             linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.close(self.sock.detach())
+        os.close(self.idle.descriptor)
         os.dup2(0, 2)  # nothing; the worker's log is not for programs
         for descriptor, standard in zip(descriptors[1:], (1, 0), strict=False):
             os.dup2(descriptor, standard)
@@ -138,9 +142,10 @@ class Parent:
                 wall = clock.wall()
                 left = timeout - wall
                 if left <= 0:  # only now is it worth asking how much of that the child had to wait
-                    left = min(timeout - clock.own(), most_wall - wall)
+                    left = min(timeout - clock.own(self.idle.read()), most_wall - wall)
                 if left <= 0:
                     return True
+                left = max(left, PATIENCE)
                 if ended is None:  # without pidfd: look now and then whether the child has ended
                     left = min(left, 0.002)
                     if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
@@ -189,7 +194,7 @@ class Parent:
         os.chdir(self.scratch)
 
 
-def main(sock: socket.socket, box: str, layers: Layers, number: int) -> None:
+def main(sock: socket.socket, idle: Idle, box: str, layers: Layers, number: int) -> None:
     """Serve until the worker, whose number this is, hangs up. The first message tells which layers are active."""
     if linux.AVAILABLE:
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
@@ -205,4 +210,4 @@ def main(sock: socket.socket, box: str, layers: Layers, number: int) -> None:
     sock.sendall(LENGTH.pack(len(body)) + body)
     gc.collect()
     gc.freeze()
-    Parent(sock, confinement).serve()
+    Parent(sock, idle, confinement).serve()

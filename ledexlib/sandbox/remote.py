@@ -23,6 +23,7 @@ from frames import ERROR, FRAME, GRAPH, LENGTH, LOAD, READY, SETUP, VALUE
 from graph import Builder, mutables
 from plain import NotPlain, decode
 from recorder import TOLD
+from system import Idle
 
 SLOW, UNTRANSPORTABLE = "slow", "untransportable"  # the tests took too long; a test passes what cannot be sent
 TOO_LARGE = "the results were more data than allowed"
@@ -63,8 +64,9 @@ class _Pickler(pickle.Pickler):
 class Link:
     """A conversation with a program; ``deserted`` is asked while it does not answer, whether that matters no more."""
 
-    def __init__(self, sock: socket.socket, deserted: Callable[[], bool]) -> None:
+    def __init__(self, sock: socket.socket, deserted: Callable[[], bool], idle: Idle) -> None:
         self.sock = sock
+        self.idle = idle
         self.deserted = deserted
         self.gone = False
         self.fault = ""  # why it is gone, unless the program's process has ended
@@ -92,6 +94,7 @@ class Link:
         if self.gone:
             raise Gone
         message = self._pickled((operation, number, arguments, options))
+        self.idle.end()
         try:
             self.sock.sendall(LENGTH.pack(len(message)) + message)
         except OSError:
@@ -173,7 +176,9 @@ class Link:
         kind, _, length = FRAME.unpack(self._take(FRAME.size))
         if length > ANSWER_BYTES:
             self.end(TOO_LARGE)
-        return kind, self._take(length)
+        payload = self._take(length)
+        self.idle.begin()
+        return kind, payload
 
     def _take(self, count: int) -> bytes:
         while len(self._buffer) < count:

@@ -10,9 +10,13 @@ import builtins
 import contextlib
 import os
 import resource
+import struct
 import sys
+import tempfile
 import time
 import types
+
+_TIMES = struct.Struct("dd")
 
 
 class Clock:
@@ -42,8 +46,40 @@ class Clock:
         except (OSError, IndexError, ValueError):
             return 0.0
 
-    def own(self) -> float:
-        return max(self.cpu(), self.wall() - self.queued())
+    def own(self, idle: float) -> float:
+        """Its own time, if it has been kept waiting for ``idle`` seconds."""
+        return max(self.cpu(), self.wall() - self.queued() - idle)
+
+
+class Idle:
+    """For how long a program has waited for its tests: written by the worker, read by the parent, at any time.
+
+    It lies in a file that programs do not have: the seconds until now, and since when it has been waiting (0: it is
+    not).
+    """
+
+    def __init__(self) -> None:
+        with tempfile.TemporaryFile() as file:
+            self.descriptor = os.dup(file.fileno())
+        self.start()
+
+    def start(self) -> None:
+        self._write(0.0, 0.0)
+
+    def begin(self) -> None:
+        self._write(self.seconds, time.monotonic())
+
+    def end(self) -> None:
+        self._write(self.seconds + (time.monotonic() - self.since if self.since else 0.0), 0.0)
+
+    def _write(self, seconds: float, since: float) -> None:
+        self.seconds, self.since = seconds, since
+        os.pwrite(self.descriptor, _TIMES.pack(seconds, since), 0)
+
+    def read(self) -> float:
+        """In the parent: the seconds until now, the present ones included."""
+        seconds, since = _TIMES.unpack(os.pread(self.descriptor, _TIMES.size, 0))
+        return seconds + (time.monotonic() - since if since else 0.0)
 
 
 def children() -> list[int]:

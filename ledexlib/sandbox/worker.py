@@ -30,7 +30,7 @@ from parent import DONE, JOB
 from recorder import Report
 from remote import SLOW, Link
 from streams import Capture, Spool
-from system import set_limit
+from system import Idle, set_limit
 
 del sys.path[0]
 
@@ -50,6 +50,7 @@ class Worker:
         self.suite: tuple[bytes | None, bytes | None] = (None, None)  # setup and tests of the last job that had them
         self.tests: tester.Suite | None = None
         self.parent, theirs = socket.socketpair()
+        self.idle = Idle()
         number = os.getpid()
         enter_worker(layers)
         self.pid = os.fork()
@@ -57,7 +58,7 @@ class Worker:
             try:
                 sock.close()
                 self.parent.close()
-                parent.main(theirs, os.path.join(folder, "box"), layers, number)
+                parent.main(theirs, self.idle, os.path.join(folder, "box"), layers, number)
                 os._exit(0)
             except BaseException:
                 traceback.print_exc()
@@ -113,6 +114,7 @@ class Worker:
     def _start(self, job: dict, inputs: bytes | None, files: tuple[int, ...]) -> socket.socket:
         """Have a program started; our end of its channel."""
         ours, theirs = socket.socketpair()
+        self.idle.start()
         wanted = ("program", "entry_point", "run", "names", "classes", "limits")
         body = marshal.dumps({name: job[name] for name in wanted} | {"setup": self.suite[0], "inputs": inputs})
         with theirs:
@@ -125,7 +127,7 @@ class Worker:
         """Run the tests here against proxies."""
         with self._start(job, None, ()) as channel:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
-            link = Link(channel, self._deserted)
+            link = Link(channel, self._deserted, self.idle)
             tester.run(self.tests, job, link, Report(spool.write))
         self.parent.sendall(DONE)
         outcome = self._message()

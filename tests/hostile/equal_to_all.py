@@ -9,7 +9,7 @@ class Equal:
     __hash__ = object.__hash__
 
     def __str__(self):
-        return "48611"
+        return "7919"
 
 
 def f(x):
