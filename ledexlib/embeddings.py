@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
+import warnings
 from collections.abc import Sequence
 from contextlib import closing
 from functools import cached_property
@@ -68,8 +69,12 @@ class Encoder:
 
     @cached_property
     def _model(self) -> Any:
-        from sentence_transformers import SentenceTransformer
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its import warns that progress bars have no widgets
+            from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # the bars of loading would fill a rendered notebook
         try:
             return SentenceTransformer(str(_location(self.name)))
         except (OSError, ValueError) as error:

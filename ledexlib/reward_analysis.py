@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from ledexlib.metrics import Estimate, auc, bootstrap, ratio
 from ledexlib.programs import parse
@@ -13,9 +14,13 @@ from ledexlib.records import Record, Refinement, Trajectory
 from ledexlib.rewards import LeaveOut, Reward, Scorer, copied_share, explanation_reward, fitted_ends, same_program
 
 RULES: Mapping[LeaveOut, str] = {
-    "nothing": "all references, itself too", "itself": "without itself", "equal": "without itself and its copies",
-}  # fmt: skip
-HONEST: LeaveOut = "equal"
+    "nothing": "all",
+    "itself": "without itself",
+    "program": "without its program's correct refinements and copies",
+}
+# With the references of one wrong program, an independent sample is compared with the others; with those of a task,
+# correct and wrong refinements of a program are compared with the same references, none of them made for it.
+HONEST: Mapping[str, LeaveOut] = {"solution": "itself", "task": "program"}
 PARTS = ["S_cb", "S_ut", "S_ex"]
 REWARDS = ["R(r)", "R(e)"]
 SCORES = [*PARTS, "n-grams", "weighted n-grams", "syntax", "data flow", *REWARDS, "R(r) + R(e)"]
@@ -23,7 +28,7 @@ DRAWS = 1000
 
 
 class Scored(Record):
-    """A collected refinement with its rewards: as training sees it, and without itself and its copies."""
+    """A collected refinement with its rewards: as training sees it, and by the honest rule of what is left out."""
 
     id: str  # the refinement's
     task_id: str
@@ -52,14 +57,15 @@ def scores(scorer: Scorer, refinements: Sequence[Refinement]) -> dict[LeaveOut, 
 def calibrated(
     scorer: Scorer, refinements: Sequence[Refinement]
 ) -> tuple[dict[LeaveOut, list[Reward | None]], tuple[float, float] | None]:
-    """The rewards, and the two ends that the data gives equation 5: quantiles of S_ex without itself and its copies.
+    """The rewards, and the two ends that the data gives equation 5: quantiles of the honest S_ex.
 
     The ends are None without explanations. With ``explanation_map: quantiles`` the rewards use them; raises ValueError
     if there are none then.
     """
     p = scorer.params
     found = scores(scorer, refinements)
-    similarities = [reward.s_ex for reward in found[HONEST] if reward is not None and reward.s_ex is not None]
+    honest = found[HONEST[p.reward_references]]
+    similarities = [reward.s_ex for reward in honest if reward is not None and reward.s_ex is not None]
     ends = fitted_ends(similarities, p.explanation_quantiles) if similarities or p.explanation_map != "paper" else None
     if p.explanation_map == "quantiles":
         scorer.ends = ends
@@ -67,12 +73,14 @@ def calibrated(
     return found, ends
 
 
-def records(refinements: Sequence[Refinement], found: Mapping[LeaveOut, Sequence[Reward | None]]) -> list[Scored]:
+def records(
+    refinements: Sequence[Refinement], among_all: Sequence[Reward | None], honest: Sequence[Reward | None]
+) -> list[Scored]:
     """The rewards to keep."""
-    rows = zip(refinements, found["nothing"], found[HONEST], strict=True)
+    rows = zip(refinements, among_all, honest, strict=True)
     return [
-        Scored(id=r.id, task_id=r.task_id, correct=r.verdict.passed, among_all=all_, honest=honest)
-        for r, all_, honest in rows
+        Scored(id=r.id, task_id=r.task_id, correct=r.verdict.passed, among_all=one, honest=other)
+        for r, one, other in rows
     ]
 
 
@@ -95,14 +103,14 @@ def table(refinements: Sequence[Refinement], rewards: Sequence[Reward | None]) -
     return pd.DataFrame(rows, columns=[*columns, "refinement"]).astype(dict.fromkeys(SCORES, float))
 
 
-def by_task(frame: pd.DataFrame, statistic: Callable[[np.ndarray], float], draws: int = DRAWS) -> Estimate:
-    """A statistic of how often each row counts, (n,), with its bootstrap interval over tasks."""
-    number, tasks = pd.factorize(frame["task"])
+def by_task(tasks: Iterable[str], statistic: Callable[[np.ndarray], float], draws: int = DRAWS) -> Estimate:
+    """A statistic of how often each row counts, (n,), with its bootstrap interval over the rows' tasks."""
+    number, names = pd.factorize(np.array(list(tasks)))
 
     def of_draw(drawn: np.ndarray) -> float:
-        return statistic(np.bincount(drawn, minlength=len(tasks))[number])
+        return statistic(np.bincount(drawn, minlength=len(names))[number])
 
-    return bootstrap(np.arange(len(tasks)), of_draw, draws)
+    return bootstrap(np.arange(len(names)), of_draw, draws)
 
 
 def classify(frame: pd.DataFrame, score: str) -> Estimate | None:
@@ -111,23 +119,20 @@ def classify(frame: pd.DataFrame, score: str) -> Estimate | None:
     if part["verdict"].nunique() < 2:
         return None
     correct, values = (part["verdict"] == "correct").to_numpy(), part[score].to_numpy()
-    return by_task(part, lambda weights: auc(correct, values, weights))
+    return by_task(part["task"], lambda weights: auc(correct, values, weights))
 
 
 def classify_within(frame: pd.DataFrame, score: str) -> tuple[Estimate | None, int]:
     """The same within each wrong program, over pairs of a correct and a wrong refinement of it, and how many pairs."""
-    rows: dict[str, np.ndarray] = {}
-    for (task, _), part in frame.dropna(subset=[score]).groupby(["task", "solution"]):
-        correct = part.loc[part["verdict"] == "correct", score].to_numpy()[:, None]
-        wrong = part.loc[part["verdict"] == "wrong", score].to_numpy()
-        if correct.size and wrong.size:
-            wins = (correct > wrong).sum() + (correct == wrong).sum() / 2
-            rows[task] = rows.get(task, 0.0) + np.array([wins, correct.size * wrong.size])
-    if not rows:
+    part = frame.dropna(subset=[score])[["task", "solution", "verdict", score]]
+    correct, wrong = (part[part["verdict"] == verdict] for verdict in ("correct", "wrong"))
+    pairs = correct.merge(wrong, on=["task", "solution"], suffixes=("", " of wrong"))
+    if pairs.empty:
         return None, 0
-    counts = np.array(list(rows.values()))
-    value, low, high, n = bootstrap(counts, ratio, DRAWS)
-    return Estimate(value / 100, low / 100, high / 100, n), int(counts[:, 1].sum())
+    wins = (np.sign(pairs[score] - pairs[f"{score} of wrong"]) + 1) / 2  # a tie is half a win
+    by_problem = wins.groupby(pairs["task"]).agg(["sum", "count"]).to_numpy(float)
+    value, low, high, n = bootstrap(by_problem, ratio, DRAWS)
+    return Estimate(value / 100, low / 100, high / 100, n), len(pairs)
 
 
 def auc_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -180,10 +185,10 @@ def spearman(frame: pd.DataFrame, one: str, other: str) -> Estimate | None:
 
     def of_weights(weights: np.ndarray) -> float:
         rows = np.repeat(np.arange(len(a)), weights)
-        x, y = (pd.Series(values[rows]).rank().to_numpy() for values in (a, b))
+        x, y = (rankdata(values[rows]) for values in (a, b))
         return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
 
-    return by_task(part, of_weights, draws=400)
+    return by_task(part["task"], of_weights, draws=300)
 
 
 def correlations(frame: pd.DataFrame) -> pd.DataFrame:
@@ -201,36 +206,35 @@ def correlations(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["refinements", "n", "R(r) with R(e)", "S_cb with S_ex"])
 
 
-def saturation(
-    trajectories: Sequence[Trajectory],
-    found: Mapping[LeaveOut, Sequence[Reward | None]],
-    frames: Mapping[LeaveOut, pd.DataFrame],
-) -> pd.DataFrame:
-    """Where the rewards stop to tell anything: ends of the scales, degenerate data flow, copies, no reward at all."""
+def saturation(trajectories: Sequence[Trajectory], every: pd.DataFrame, honest: pd.DataFrame) -> pd.DataFrame:
+    """Where the rewards stop to tell anything: ends of the scales, degenerate data flow, copies, no reward at all.
+
+    ``every`` and ``honest`` are tables of the rewards among all references and by the honest rule.
+    """
     pairs = [(t.solution, r) for t in trajectories for r in t.refinements]
     explained = [(w, r) for w, r in pairs if r.explanation]
     repeated = [copied_share(r.explanation, w.code, w.verdict.feedback, r.code) > 0.5 for w, r in explained]
-    every, honest = frames["nothing"], frames[HONEST]
     n_compared = int(every["references"].sum())
-    rows = [
-        ("no reward: the harness's own trouble (infra)", [r.verdict.status == "infra" for _, r in pairs]),
-        ("no reward: nothing to compare with", [reward is None for reward in found["nothing"]]),
-        ("no reward without itself and its copies", [reward is None for reward in found[HONEST]]),
-        ("programs that do not parse", [parse(r.code) is None for _, r in pairs]),
-        ("refinements equal to the wrong program", [same_program(w.code, r.code) for w, r in pairs]),
-        ("S_ut = 0", every["S_ut"] == 0),
-        ("S_ut = 1", every["S_ut"] == 1),
-        ("S_cb = 1, itself among the references", every["S_cb"] > 1 - 1e-9),
-        ("S_cb = 1, without itself and its copies", honest["S_cb"] > 1 - 1e-9),
-        ("R(e) below -5", honest["R(e)"].dropna() < -5),
-        ("explanations copied by half or more from code or feedback", repeated),
+    counts = [
+        (
+            "no reward: the harness's own trouble (infra)",
+            sum(r.verdict.status == "infra" for _, r in pairs),
+            len(pairs),
+        ),
+        ("no reward: nothing to compare with", len(pairs) - len(every), len(pairs)),
+        ("no reward by the honest rule", len(pairs) - len(honest), len(pairs)),
+        ("programs that do not parse", sum(parse(r.code) is None for _, r in pairs), len(pairs)),
+        ("refinements equal to the wrong program", sum(same_program(w.code, r.code) for w, r in pairs), len(pairs)),
+        ("S_ut = 0", (every["S_ut"] == 0).sum(), len(every)),
+        ("S_ut = 1", (every["S_ut"] == 1).sum(), len(every)),
+        ("S_cb = 1 among all references", (every["S_cb"] > 1 - 1e-9).sum(), len(every)),
+        ("S_cb = 1 by the honest rule", (honest["S_cb"] > 1 - 1e-9).sum(), len(honest)),
+        ("R(e) below -5", (honest["R(e)"] < -5).sum(), honest["R(e)"].count()),
+        ("explanations copied by half or more from code or feedback", sum(repeated), len(explained)),
+        ("comparisons: reference without data flow, which counts as 1", every["without flow"].sum(), n_compared),
+        ("comparisons: no data flow matched, which counts as 1", every["unmatched flow"].sum(), n_compared),
     ]
-    counts = [(what, int(np.sum(there)), len(there)) for what, there in rows]
-    counts += [
-        ("comparisons: reference without data flow, which counts as 1", int(every["without flow"].sum()), n_compared),
-        ("comparisons: no data flow matched, which counts as 1", int(every["unmatched flow"].sum()), n_compared),
-    ]
-    table = pd.DataFrame(counts, columns=["what", "count", "of"])
+    table = pd.DataFrame(counts, columns=["what", "count", "of"]).astype({"count": int, "of": int})
     table["%"] = 100 * table["count"] / table["of"].where(table["of"] > 0)
     return table
 

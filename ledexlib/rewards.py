@@ -34,7 +34,7 @@ LOWEST, HIGHEST = -5.0, 5.0
 PAPER_MAP = (0.4, 1.0)  # the similarities that (5) sends to LOWEST and HIGHEST
 COPIED_RUN = 6  # words in a row that make a copy
 
-LeaveOut = Literal["nothing", "itself", "equal"]
+LeaveOut = Literal["nothing", "itself", "program"]
 
 
 class Attempt(Protocol):
@@ -182,9 +182,6 @@ class _Reference:
     code: str
     explanation: str | None
 
-    def left_out(self, attempt: Attempt, rule: LeaveOut, by_text: bool) -> bool:
-        return rule != "nothing" and (self.id == attempt.id or (rule == "equal" and by_text))
-
 
 class Scorer:
     """Scores answers to the wrong solutions of a collection by the references in it.
@@ -204,6 +201,7 @@ class Scorer:
     ) -> None:
         self.params, self.encoder, self.ends = p, encoder, ends or PAPER_MAP
         self.wrong: dict[str, Solution] = {t.id: t.solution for t in trajectories if not t.solution.verdict.passed}
+        self._own = {t.id: ({r.code for r in t.correct}, {r.explanation for r in t.correct}) for t in trajectories}
         self._references: dict[str, list[_Reference]] = defaultdict(list)
         for t in trajectories:
             group = t.id if p.reward_references == "solution" else t.solution.task_id
@@ -225,8 +223,9 @@ class Scorer:
     def score(self, attempts: Sequence[Attempt], leave_out: LeaveOut = "nothing") -> list[Reward | None]:
         """The rewards of a batch in order; None where there is none to give.
 
-        ``leave_out`` is for refinements that are themselves among R_c: 'itself' compares with the others, 'equal'
-        also leaves out every reference with the same text (of the program for S_cb, of the explanation for S_ex).
+        ``leave_out`` is for collected refinements, which may themselves be among R_c: 'itself' compares each with the
+        others; 'program' compares all refinements of a wrong program with the references that are neither its correct
+        refinements nor copies of them (the same text of the program for S_cb, of the explanation for S_ex).
         """
         texts = {a.explanation for a in attempts if _given(a.explanation)} - self._vectors.keys()
         vectors = self._vectors | dict(zip(texts, self.encoder.encode(list(texts)), strict=True))
@@ -234,13 +233,11 @@ class Scorer:
 
     def _score(self, attempt: Attempt, vectors: dict[str, np.ndarray], leave_out: LeaveOut) -> Reward | None:
         s_ut = unit_test_share(attempt.verdict)
-        references = self.references(attempt.solution_id)
-        codes = [r.code for r in references if not r.left_out(attempt, leave_out, r.code == attempt.code)]
+        codes, explanations = self._compared(attempt, leave_out)
         if s_ut is None or (not codes and self.params.code_reward != "tests"):
             return None
         found = self._mean_codebleu(attempt.code, codes) if codes else None
-        others = [r for r in references if not r.left_out(attempt, leave_out, r.explanation == attempt.explanation)]
-        compared = [vectors[r.explanation] for r in others if _given(r.explanation)]
+        compared = [vectors[text] for text in explanations]
         s_ex = None
         if compared and _given(attempt.explanation):
             s_ex = explanation_similarity(vectors[attempt.explanation], np.stack(compared))
@@ -253,6 +250,15 @@ class Scorer:
             total=code + (explanation or 0.0), code=code, explanation=explanation, s_cb=s_cb, s_ut=s_ut, s_ex=s_ex,
             guards=tuple(guards), **parts,
         )  # fmt: skip
+
+    def _compared(self, attempt: Attempt, leave_out: LeaveOut) -> tuple[list[str], list[str]]:
+        """The programs and the explanations that an attempt is compared with."""
+        references = self.references(attempt.solution_id)
+        if leave_out == "itself":
+            references = [r for r in references if r.id != attempt.id]
+        own = self._own[attempt.solution_id] if leave_out == "program" else (set(), set())
+        codes = [r.code for r in references if r.code not in own[0]]
+        return codes, [r.explanation for r in references if _given(r.explanation) and r.explanation not in own[1]]
 
     def _mean_codebleu(self, code: str, references: list[str]) -> Components:
         """Equation 1; equal references are compared once."""
