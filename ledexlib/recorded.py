@@ -56,6 +56,6 @@ def _solution(row: Mapping[str, Any], task_id: str, code: str) -> Solution:
 def _refinement(row: Mapping[str, Any], solution: Solution, code: str, round_: int) -> Refinement:
     return Refinement(
         id=content_id("recorded refinement", solution.id, round_, code), solution_id=solution.id,
-        task_id=solution.task_id, explanation=row.get("explanation"), code=code, completion=code,
+        task_id=solution.task_id, explanation=row.get("explanation") or None, code=code, completion=code,
         teacher=row["model"], sampling=Sampling(index=round_),
     )  # fmt: skip

@@ -26,6 +26,11 @@ def test_both_kinds_of_rows_are_read(tmp_path):
     assert {r.solution_id for r in refinements} == {s.id for s in solutions}
 
 
+def test_a_blank_explanation_is_none(tmp_path):
+    _, refinements = read_recorded([write(tmp_path / "r.jsonl", {**BUG, "explanation": ""})], ["t/2"])
+    assert refinements[0].explanation is None
+
+
 def test_reading_twice_gives_the_same_ids(tmp_path):
     path = write(tmp_path / "r.jsonl", SEQUENCE, BUG)
     assert read_recorded([path], ["t/1", "t/2"]) == read_recorded([path, path], ["t/1", "t/2"])
