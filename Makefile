@@ -25,14 +25,17 @@ strip: .venv/installed
 	"--ClearMetadataPreprocessor.preserve_cell_metadata_mask={'tags'}" \
 	"--ClearMetadataPreprocessor.preserve_nb_metadata_mask={'kernelspec'}" notebooks/*.ipynb
 
-# Keep a run for readers: its executed notebooks without machine-specific metadata, and its metrics. make gallery OF=demo
+# Keep a run for readers: its executed notebooks without machine-specific metadata, and its metrics; those of its
+# evaluation, the headline, as metrics.json. make gallery OF=demo
 gallery: .venv/installed
 	@set -e; for done in outputs/$(OF)/[0-9][0-9]_*/done.json; do \
 	stage=$$(basename "$$(dirname "$$done")"); case "$$stage" in *.old-*) continue;; esac; \
 	$(RUN) nbconvert --to notebook --output-dir "outputs/gallery/$(OF)" --ClearMetadataPreprocessor.enabled=True \
 	"--ClearMetadataPreprocessor.preserve_cell_metadata_mask={'tags'}" \
 	"--ClearMetadataPreprocessor.preserve_nb_metadata_mask={'kernelspec'}" "outputs/$(OF)/$$stage/$$stage.ipynb"; \
-	cp "outputs/$(OF)/$$stage/metrics.json" "outputs/gallery/$(OF)/$$stage.json"; done
+	cp "outputs/$(OF)/$$stage/metrics.json" "outputs/gallery/$(OF)/$$stage.json"; \
+	if [ "$$stage" = 06_evaluate ]; then cp "outputs/$(OF)/$$stage/metrics.json" "outputs/gallery/$(OF)/metrics.json"; fi; \
+	done
 
 .venv/installed: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed and was not found; install it, or \

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ledexlib.metrics import ratio
+from ledexlib.metrics import ratio, resamples
 from ledexlib.repair_metrics import NAMES, WAYS, interval, ks_of, pass_at, scores_of, with_pass_at
 
 
@@ -23,7 +23,7 @@ class Gain(NamedTuple):
     n_samples: int  # first programs of either model
 
 
-def gain(table: pd.DataFrame, before: str, after: str, score: str, k: int, draws: int = 10_000, seed: int = 0) -> Gain:
+def gain(table: pd.DataFrame, before: str, after: str, score: str, k: int, draws: int = 10_000) -> Gain:
     """pass@k of ``after`` minus that of ``before``, tested by paired bootstrap: a problem is drawn for both at once.
 
     Raises ValueError if the two were not evaluated on the same tasks.
@@ -32,11 +32,10 @@ def gain(table: pd.DataFrame, before: str, after: str, score: str, k: int, draws
     one, two = (with_pass_at(table[table["model"] == name], score, k).set_index(key) for name in (before, after))
     if set(one.index) != set(two.index) or one.empty:
         raise ValueError(f"'{before}' and '{after}' have no pass@{k} on the same tasks: evaluate both on the same")
-    pairs = one[["problem", "samples", "pass"]].join(two[["samples", "pass"]], rsuffix=" after")
+    pairs = one[["problem", "samples", "pass"]].join(two[["samples", "pass"]].add_suffix(" after"))
     rows = pairs.assign(gain=pairs["pass after"] - pairs["pass"], one=1.0).groupby("problem")[["gain", "one"]].sum()
     values = rows.to_numpy()
-    weights = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), size=draws)
-    sums = weights @ values
+    sums = resamples(len(values), draws) @ values
     drawn = 100.0 * sums[:, 0] / sums[:, 1]
     low, high = np.quantile(drawn, (0.025, 0.975))
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum())

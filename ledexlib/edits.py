@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from difflib import SequenceMatcher
 from typing import NamedTuple
+
+ALIKE = 0.5  # share of common words and signs above which one line can be a changed version of another
 
 Passing = Callable[[Mapping[Hashable, str]], Mapping[Hashable, bool]]  # programs by name: which of them pass
 
@@ -19,14 +22,43 @@ class Edit(NamedTuple):
 
 def edits(before: str, after: str) -> list[Edit]:
     """The changes from one program to another, as small as lines allow; trailing blanks do not count."""
-    a, b = ([line.rstrip() for line in code.strip().splitlines()] for code in (before, after))
+    a, b = (_lines(code) for code in (before, after))
     found = []
     for kind, i, j, k, m in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        if kind == "replace" and j - i == m - k:
-            found += [Edit(i + n, i + n + 1, (b[k + n],)) for n in range(j - i)]
+        if kind == "replace":
+            found += _aligned(a[i:j], b[k:m], i)
         elif kind != "equal":
             found.append(Edit(i, j, tuple(b[k:m])))
     return found
+
+
+def _lines(code: str) -> list[str]:
+    return [line.rstrip() for line in code.strip().splitlines()]
+
+
+def _aligned(old: list[str], new: list[str], start: int) -> list[Edit]:
+    """A block that replaces another, line by line where lines resemble each other."""
+    found, i, k = [], 0, 0
+    for x, y in [*_pairs(old, new), (len(old), len(new))]:
+        if x > i or y > k:
+            found.append(Edit(start + i, start + x, tuple(new[k:y])))
+        if x < len(old) and y < len(new):
+            found.append(Edit(start + x, start + x + 1, (new[y],)))
+        i, k = x + 1, y + 1
+    return found
+
+
+def _pairs(old: list[str], new: list[str]) -> list[tuple[int, int]]:
+    """Lines that belong together, in order: the choice with the greatest sum of similarities."""
+    a, b = ([set(re.findall(r"\w+|[^\w\s]", line)) for line in lines] for lines in (old, new))
+    best: list[list[tuple[float, list[tuple[int, int]]]]] = [[(0.0, [])] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i, left in enumerate(a):
+        for k, right in enumerate(b):
+            alike = 2 * len(left & right) / max(1, len(left) + len(right))
+            score, pairs = best[i][k]
+            paired = (score + alike, [*pairs, (i, k)]) if alike > ALIKE else (0.0, [])
+            best[i + 1][k + 1] = max(best[i][k + 1], best[i + 1][k], paired, key=lambda choice: choice[0])
+    return best[len(a)][len(b)][1]
 
 
 def size(changes: Iterable[Edit]) -> int:
@@ -36,7 +68,7 @@ def size(changes: Iterable[Edit]) -> int:
 
 def applied(before: str, changes: Iterable[Edit]) -> str:
     """The program with these changes."""
-    lines = [line.rstrip() for line in before.strip().splitlines()]
+    lines = _lines(before)
     for edit in sorted(changes, reverse=True):
         lines[edit.start : edit.end] = edit.lines
     return "\n".join(lines)

@@ -100,10 +100,9 @@ def report(table: pd.DataFrame, figures: pd.DataFrame, repair: pd.DataFrame, p: 
     for (model, benchmark), part in figures.groupby(["model", "benchmark"], sort=False):
         mine = table[(table["model"] == model) & ((table["benchmark"] == benchmark) | (benchmark == "overall"))]
         lines.append(f"{model} on {benchmark}: {len(mine):,} tasks, {int(mine['samples'].sum()):,} programs")
-        for score, name in NAMES.items():
-            rows = part[part["score"] == score].itertuples()
-            cells = [f"pass@{row.k} {row.value:.2f} % [{row.low:.2f}, {row.high:.2f}]" for row in rows]
-            lines.append(f"  {name:16} {int(mine[score].sum()):,} pass; {'; '.join(cells)}")
+        for score, rows in part.groupby("score", sort=False):
+            cells = [f"pass@{row.k} {row.value:.2f} % [{row.low:.2f}, {row.high:.2f}]" for row in rows.itertuples()]
+            lines.append(f"  {NAMES[score]:16} {int(mine[score].sum()):,} pass; {'; '.join(cells)}")
         for row in repair[(repair["model"] == model) & (repair["benchmark"] == benchmark)].itertuples():
             if row.value == row.value:  # not NaN: something was sent to repair this way
                 lines.append(f"  {NAMES[row.way]}: {row.rate} {row.value:.2f} % [{row.low:.2f}, {row.high:.2f}]")

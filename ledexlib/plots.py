@@ -99,7 +99,7 @@ def scores(table: pd.DataFrame, k: int) -> Figure:
     models = list(dict.fromkeys(table["model"]))
     fig, axes = plt.subplots(1, len(panels), figsize=(1.4 + 2.4 * len(panels), 3.6), sharey=True, squeeze=False)
     for ax, panel in zip(axes[0], panels, strict=True):
-        for shift, score in enumerate(SCORES):
+        for shift, score in enumerate(score for score in SCORES if score in set(table["score"])):
             rows = table[(table["benchmark"] == panel) & (table["score"] == score)].set_index("model").loc[models]
             places = [place + 0.27 * (shift - 1) for place in range(len(models))]
             errors = [(rows["value"] - rows["low"]).clip(lower=0), (rows["high"] - rows["value"]).clip(lower=0)]

@@ -29,6 +29,7 @@ def _expression(text: str) -> bool:
 
 def _examples(prompt: str) -> list[tuple[str, str]]:
     """Expression and value of every doctest; none from a prompt whose examples are not laid out as doctests."""
+    prompt = re.sub(r"(\"\"\"|''')[ \t]*$", "", prompt, flags=re.MULTILINE)  # the docstring's end is no value
     try:
         found = doctest.DocTestParser().get_examples(prompt)
     except ValueError:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ledexlib import programs
-from ledexlib.metrics import Estimate, bootstrap, pass_at_k, ratio
+from ledexlib.metrics import Estimate, bootstrap_ratio, pass_at_k
 from ledexlib.records import Attempt, Problem
 from ledexlib.trajectories import failure_kind, rates_by_kind
 
@@ -90,7 +90,7 @@ def task_table(
 def estimate(table: pd.DataFrame, top: str, bottom: str, draws: int = 2000) -> Estimate | None:
     """100 × sum of ``top`` ÷ sum of ``bottom``, its interval by bootstrap over problems; None where ``bottom`` is 0."""
     by_problem = table.groupby("problem", sort=False)[[top, bottom]].sum().to_numpy(dtype=float)
-    return bootstrap(by_problem, ratio, draws) if by_problem[:, 1].sum() else None
+    return bootstrap_ratio(by_problem, draws) if by_problem[:, 1].sum() else None
 
 
 # pass@k

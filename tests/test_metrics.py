@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledexlib.metrics import bootstrap, pass_at_k, ratio
+from ledexlib.metrics import bootstrap, bootstrap_ratio, pass_at_k, ratio, resamples
 
 
 @given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
@@ -45,3 +45,14 @@ def test_ratio_weighs_by_counts():
     assert np.isnan(ratio(np.array([[0.0, 0.0]])))
     with pytest.raises(ValueError, match="at least one row"):
         bootstrap(np.empty((0, 2)), ratio)
+
+
+def test_the_fast_bootstrap_of_a_ratio_is_the_plain_one():
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.integers(0, 5, 80), rng.integers(5, 9, 80)])
+    fast, plain = bootstrap_ratio(rows), bootstrap(rows, ratio, seed=1)
+    assert fast.value == plain.value and fast.n == plain.n
+    assert (fast.low, fast.high) == pytest.approx((plain.low, plain.high), abs=0.6)
+    assert (resamples(7, 50).sum(axis=1) == 7).all()
+    with pytest.raises(ValueError, match="at least one row"):
+        bootstrap_ratio(np.empty((0, 2)))

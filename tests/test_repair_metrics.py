@@ -1,0 +1,180 @@
+"""Every figure of evaluation against numbers worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledexlib import comparisons
+from ledexlib import repair_metrics as rm
+from ledexlib.headline import gains
+from ledexlib.records import Assertion, Attempt, Problem, Repair, Verdict
+
+CODE = "def f(x): return x"
+
+
+def problem(task_id: str) -> Problem:
+    return Problem(task_id=task_id, prompt="", entry_point="f", tests=(Assertion(statement="assert f(1) == 1"),),
+                   reference=CODE, benchmark=task_id.split("/")[0], split="test")  # fmt: skip
+
+
+def verdict(status: str) -> Verdict:
+    return Verdict(status=status, n_passed=0, n_tests=1, feedback="", seconds=0.0)
+
+
+def attempt(task: str, index: int, first: str, refine: str = "", explain: str = "", fails: bool | None = None,
+            code: str = CODE, edited: int = 2, needed: int | None = None) -> Attempt:  # fmt: skip
+    """p passed, f failed, i infra; '' no repair; a repair's code is ``code``."""
+    words = {"p": "passed", "f": "failed", "i": "infra"}
+    repairs = {
+        way: Repair(explanation=None, code=code, verdict=verdict(words[said]), tokens=3, finished=True, edited=edited,
+                    needed=needed)
+        for way, said in (("refine", refine), ("explain", explain)) if said
+    }  # fmt: skip
+    failing = first == "f" if fails is None else fails
+    return Attempt(id=f"{task}/{index}", task_id=task, index=index, code=CODE, verdict=verdict(words[first]),
+                   fails=failing, feedback="", tokens=5, finished=True, repairs=repairs)  # fmt: skip
+
+
+def table_of(*tried: Attempt, model: str = "m", benchmark: str = "b") -> pd.DataFrame:
+    tasks = [problem(task) for task in dict.fromkeys(a.task_id for a in tried)]
+    return rm.task_table({model: {benchmark: tried}}, {benchmark: tasks})
+
+
+TRIED = (
+    attempt("b/1", 0, "p", refine="f"), attempt("b/1", 1, "p"), attempt("b/1", 2, "f", "p", "f"),
+    attempt("b/1", 3, "f", "f", "f"),
+    attempt("b/2", 0, "f", "p", "p"), attempt("b/2", 1, "f", "p", "f"), attempt("b/2", 2, "f", "f", "f"),
+    attempt("b/2", 3, "f", "f", "p"),
+)  # fmt: skip
+
+
+def test_the_counts_of_a_task():
+    one, two = table_of(*TRIED).to_dict("records")
+    assert (one["samples"], one["initial"], one["wrong"]) == (4, 2, 2)
+    assert (one["refine"], one["refine sent"], one["refine fixed"]) == (3, 2, 1)
+    assert (one["refine correct"], one["refine broken"]) == (2, 2.0)  # the one that was sent broke, so both would
+    assert (one["explain"], one["explain fixed"], one["explain correct"]) == (2, 0, 0)
+    assert (two["initial"], two["refine"], two["explain"]) == (0, 2, 2)
+    assert one["tokens"] == 20 and one["refine tokens"] == 6
+
+
+def test_scores_and_rates_by_hand():
+    table = table_of(*TRIED)
+    assert rm.pass_at(table, "initial", 1).value == pytest.approx(25.0)
+    assert rm.pass_at(table, "refine", 1).value == pytest.approx(100 * (3 / 4 + 2 / 4) / 2)
+    assert rm.pass_at(table, "refine", 2).value == pytest.approx(100 * (1 + (1 - 1 / 6)) / 2)  # 2 of 4: 5 of 6 pairs
+    assert rm.pass_at(table, "initial", 5) is None
+    rates = rm.rates(table).set_index(["way", "rate"])["value"]
+    assert rates["refine", "success refinement rate"] == pytest.approx(100 * 3 / 6)
+    assert rates["explain", "success refinement rate"] == pytest.approx(100 * 2 / 6)
+    assert rates["refine", "break rate"] == 100.0 and np.isnan(rates["explain", "break rate"])
+    assert rates["refine", "everything sent: pass@1"] == pytest.approx(100 * 3 / 8)  # none of the right ones, 3 repairs
+
+
+def test_what_the_harness_failed_is_never_scored():
+    table = table_of(attempt("b/1", 0, "i"), attempt("b/1", 1, "f", "i", "p"), attempt("b/1", 2, "p"))
+    (row,) = table.to_dict("records")
+    assert (row["samples"], row["refine samples"], row["refine"]) == (2, 1, 1)
+    assert (row["explain samples"], row["explain"]) == (2, 2)
+
+
+def test_with_public_feedback_a_wrong_program_that_shows_no_failure_stays_wrong():
+    table = table_of(attempt("b/1", 0, "f", fails=False), attempt("b/1", 1, "f", "p", "p", fails=True))
+    (row,) = table.to_dict("records")
+    assert (row["wrong"], row["refine sent"], row["refine"], row["refine samples"]) == (2, 1, 1, 2)
+
+
+def test_outputs_without_the_program_asked_for_are_invalid():
+    codes = ("", "def g(x): return x", "def f(x", CODE)
+    tried = [attempt("b/1", n, "f", "f", code=code) for n, code in enumerate(codes)]
+    (row,) = table_of(*tried).to_dict("records")
+    assert (row["refine answers"], row["refine invalid"]) == (4, 3)
+
+
+def test_overall_is_weighted_by_problems_and_a_plus_version_is_the_same_problem():
+    plus = [attempt(f"bplus/{n}", 0, "f", "f", "f") for n in (1, 2)]
+    table = pd.concat([table_of(*TRIED), table_of(*plus, benchmark="bplus")])
+    assert table["problem"].nunique() == 2
+    scores = rm.scores(table).set_index(["benchmark", "score", "k"])["value"]
+    assert scores["overall", "refine", 1] == pytest.approx(100 * (0.75 + 0.5 + 0 + 0) / 4)
+    assert rm.groups_of(table).keys() == {"b", "bplus", "overall"}
+
+
+def random_table(rng: np.random.Generator, model: str, rate: float, tasks: int = 60, n: int = 10) -> pd.DataFrame:
+    rows = []
+    for task in range(tasks):
+        passed = int(rng.binomial(n, rng.beta(2 * rate, 2 * (1 - rate))))
+        fixed = int(rng.binomial(n - passed, rate / 2))
+        rows.append({"model": model, "benchmark": "b", "task": f"b/{task}", "problem": f"b/{task}", "samples": n,
+                     "initial": passed, "wrong": n - passed, "explain samples": n, "explain": passed + fixed,
+                     "explain sent": n - passed, "explain fixed": fixed, "explain answers": n - passed})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def pair(seed: int = 0, rates: tuple[float, float] = (0.3, 0.5)) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.concat([random_table(rng, "base", rates[0]), random_table(rng, "04_sft", rates[1])])
+
+
+def test_a_gain_is_the_difference_with_the_interval_of_a_plain_paired_bootstrap():
+    table = pair()
+    found = comparisons.gain(table, "base", "04_sft", "explain", 1)
+    base, sft = (table[table["model"] == m]["explain"].to_numpy() / 10 for m in ("base", "04_sft"))
+    assert found.points == pytest.approx(100 * (sft - base).mean())
+    rng = np.random.default_rng(1)
+    draws = [100 * (sft - base)[rng.integers(60, size=60)].mean() for _ in range(4000)]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, (0.025, 0.975))), abs=0.6)
+    assert found.p < 0.01 and (found.n_problems, found.n_samples) == (60, 600)
+
+
+def test_no_gain_is_found_where_there_is_none():
+    """The interval of a difference of equals holds 0 about as often as it says."""
+    pairs = (pair(seed, (0.4, 0.4)) for seed in range(60))
+    found = [comparisons.gain(table, "base", "04_sft", "explain", 1, draws=500) for table in pairs]
+    assert sum(gain.low <= 0 <= gain.high for gain in found) >= 52
+
+
+def test_models_evaluated_on_different_tasks_are_not_compared():
+    with pytest.raises(ValueError, match="no pass@1 on the same tasks"):
+        comparisons.gain(pair().iloc[:-1], "base", "04_sft", "explain", 1)
+
+
+@given(st.integers(0, 1000))
+def test_better_drafts_and_better_repair_add_up_to_the_gain(seed):
+    table = pair(seed)
+    sources = comparisons.sources_of_gain(table, "base", "04_sft", "explain")
+    shares = table.groupby("model")["explain"].sum() / table.groupby("model")["samples"].sum()
+    assert sum(sources.values()) == pytest.approx(100 * (shares["04_sft"] - shares["base"]))
+
+
+def test_the_headline_has_a_gain_for_each_step_that_was_evaluated():
+    found = gains(pair())
+    assert found.keys() == {"sft_over_prompting"}
+    assert found["sft_over_prompting"].keys() == {"pass@1", "pass@10", "from"}
+    assert {"points", "low", "high", "n_problems", "n_samples"} <= found["sft_over_prompting"]["pass@10"].keys()
+    assert gains(pair()[lambda t: t["model"] == "base"]) == {}
+
+
+def test_equal_budget_compares_2k_programs_with_k_and_their_repairs():
+    found = comparisons.equal_budget(table_of(*TRIED)).set_index(["answers", "strategy"])["value"]
+    assert found[2, "programs only"] == pytest.approx(100 * (1 - 1 / 6) / 2)  # of 4, 2 pass; none of the other task's
+    assert found[2, "half repairs (refine)"] == pytest.approx(62.5)
+    assert found[4, "programs only"] == 50.0
+    assert found[4, "half repairs (refine)"] == pytest.approx(100 * (1 + 5 / 6) / 2)
+
+
+def test_edit_figures():
+    tried = [attempt("b/1", 0, "f", "p", edited=4, needed=1), attempt("b/2", 0, "f", "p", edited=2, needed=2),
+             attempt("b/3", 0, "f", "f", edited=9), attempt("b/3", 1, "p", "p", edited=50)]  # fmt: skip
+    figures = rm.edit_figures(tried, "refine")
+    assert (figures.size, figures.size_correct) == (4.0, 3.0)
+    assert figures.precision.value == pytest.approx(50.0)  # 3 of 6 lines
+
+
+def test_fix_rate_by_kind_of_failure():
+    kinds = rm.by_kind(TRIED, "refine", least=1)
+    assert kinds[["kind", "wrong solutions", "rate"]].to_dict("records") == [
+        {"kind": "wrong result", "wrong solutions": 6, "rate": 50.0}
+    ]
