@@ -66,6 +66,11 @@ def test_a_run_makes_every_stage_and_its_pages(undisturbed):
     assert "Table 1" in page and "data:image/png" in page and "stage.need" not in page
     assert "simulation" in (undisturbed / "02_verify" / "README.md").read_text()
     assert (undisturbed / "04_sft" / "model" / "model.safetensors").exists()
+    page = (undisturbed / "report" / "06_evaluate.html").read_text()
+    assert "Table 2" in page and "paper: StarCoder-15B" in page and "feedback from the benchmark" in page
+    headline = json.loads((undisturbed / "06_evaluate" / "metrics.json").read_text())
+    assert headline["gains"]["sft_over_prompting"]["pass@1"]["n_problems"] == 6
+    assert "params/smoke.yaml" in headline["command"] and headline["parameters"]["n_samples"] == 2
 
 
 def test_what_was_collected_is_whole(undisturbed):
