@@ -7,6 +7,8 @@ import pytest
 
 # The models of the tests are tiny: one thread is as fast, and does not wait for another that has no core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nothing here comes from a hub; without this, a test of what is missing would wait for one.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
