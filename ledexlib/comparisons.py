@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ledexlib.metrics import ratio, resamples
-from ledexlib.repair_metrics import NAMES, WAYS, interval, ks_of, pass_at, scores_of, with_pass_at
+from ledexlib.repair_metrics import NAMES, interval, ks_of, pass_at, scores_of, with_pass_at
 
 
 class Gain(NamedTuple):
@@ -69,7 +69,7 @@ def equal_budget(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for k in ks:
         rows.append({"answers": 2 * k, "strategy": "programs only", **interval(pass_at(table, "initial", 2 * k))})
-        for way in WAYS:
+        for way in scores_of(table)[1:]:
             rows.append({"answers": 2 * k, "strategy": f"half repairs ({way})", **interval(pass_at(table, way, k))})
     return pd.DataFrame(rows, columns=["answers", "strategy", "value", "low", "high"])
 

@@ -15,7 +15,7 @@ from ledexlib import prompts
 from ledexlib.attempts import Attempts, recorded, write_attempts
 from ledexlib.collect import NewProgress, limits
 from ledexlib.edits import edits, needed, size
-from ledexlib.kept import Answered, Candidate, EvaluationError, Kept, Style, label_of, loader, settings
+from ledexlib.kept import Answered, Candidate, EvaluationError, Kept, Style, label_of, loader, located, settings
 from ledexlib.mini.problems import BENCHMARKS as MINI
 from ledexlib.notebooks import STAGE_NAME
 from ledexlib.params import Params
@@ -206,7 +206,7 @@ def candidates(p: Params, stages: Mapping[str, Needed]) -> list[Candidate]:
         elif STAGE_NAME.match(name):
             found.append(Candidate(name, str(stages[name].path("model")), "chat"))
         else:
-            found.append(Candidate(label_of(name), name, "chat"))
+            found.append(Candidate(label_of(name), located(name), "chat"))
     if len({candidate.label for candidate in found}) < len(found):
         raise EvaluationError(f"evaluate_models = {p.evaluate_models}: a model is listed twice")
     return found

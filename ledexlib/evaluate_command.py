@@ -11,7 +11,7 @@ import pandas as pd
 from ledexlib import attempts, evaluate, params
 from ledexlib.artifacts import ArtifactError, Progress, lock, write_json
 from ledexlib.generate import check_generator
-from ledexlib.kept import Candidate, EvaluationError, label_of
+from ledexlib.kept import Candidate, EvaluationError, label_of, located
 from ledexlib.params import ParameterError, Params
 from ledexlib.problems import ProblemError
 from ledexlib.repair_metrics import NAMES, rates, scores, task_table
@@ -82,7 +82,7 @@ def _evaluate(args: argparse.Namespace, p: Params) -> None:
         by_model = attempts.recorded(files, benchmarks[0].problems, p, args.out, progress)
         found = {model: {benchmarks[0].name: mine} for model, mine in by_model.items()}
     else:
-        candidate = Candidate(label_of(args.model), args.model, args.style)
+        candidate = Candidate(label_of(args.model), located(args.model), args.style)
         found = {candidate.label: evaluate.evaluate(candidate, benchmarks, p, args.out, progress)}
     for label, by_benchmark in found.items():
         attempts.write_attempts(args.out / label, by_benchmark)

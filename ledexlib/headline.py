@@ -37,7 +37,7 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 def metrics(table: pd.DataFrame, scores: pd.DataFrame, rates: pd.DataFrame, p: Params) -> dict[str, Any]:
     """All figures of the stage; the first of them single values, for the table of runs."""
-    overall = scores[scores["benchmark"] == ("overall" if table["benchmark"].nunique() > 1 else scores["benchmark"])]
+    overall = scores if table["benchmark"].nunique() == 1 else scores[scores["benchmark"] == "overall"]
     singles = {
         f"{stage_of(row.model)} {row.score} pass@{row.k} %": round(row.value, 2)
         for row in overall.itertuples()

@@ -47,6 +47,12 @@ def label_of(model: str) -> str:
     return re.sub(r"[^\w.-]+", "_", "_".join((parts[:-1] if parts[-1:] == ["model"] else parts)[-2:]))
 
 
+def located(model: str) -> str:
+    """Where a checkpoint folder is, named from the working folder or from the repository; other names as they are."""
+    folders = (Path(model).expanduser().resolve(), resolve(model))
+    return next((str(folder) for folder in folders if folder.is_dir()), model)
+
+
 class Answered(Record):
     """A model's answer to a prompt; ``asked_by`` says in which step of the evaluation it was drawn."""
 

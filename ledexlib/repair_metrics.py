@@ -170,7 +170,7 @@ def rates(table: pd.DataFrame) -> pd.DataFrame:
                 sent_all = part.assign(kept=part["initial"] - part[f"{way} broken"] + part[f"{way} fixed"])
                 rows.append({"model": model, "benchmark": benchmark, "way": way, "rate": "everything sent: pass@1",
                              **interval(estimate(sent_all, "kept", "samples"))})  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["model", "benchmark", "way", "rate", "value", "low", "high"])
 
 
 def by_kind(attempts: Iterable[Attempt], way: str, least: int = 5) -> pd.DataFrame:

@@ -170,6 +170,7 @@ def rates_table(rates: pd.DataFrame) -> pd.DataFrame:
     cells = rates.assign(cell=pd.Series(known, index=rates.index).where(rates["value"].notna(), "–"))
     wide = cells.pivot(index=["model", "benchmark", "way"], columns="rate", values="cell")
     order = rates.drop_duplicates(["model", "benchmark", "way"])[["model", "benchmark", "way"]]
-    wide = wide.loc[list(order.itertuples(index=False, name=None)), [*RATES, "everything sent: pass@1"]].reset_index()
+    wide = wide.loc[list(order.itertuples(index=False, name=None))]
+    wide = wide.reindex(columns=[*RATES, "everything sent: pass@1"]).reset_index()
     wide.columns.name = None
     return wide.assign(model=wide["model"].map(stage_of), way=wide["way"].map(NAMES))
