@@ -2,9 +2,10 @@
 
 The parts, from the caller down: ``jobs`` (what is asked), ``suite`` and ``instrument`` (a problem's tests, prepared
 once), ``pool`` and ``handle`` (workers and their queue), ``judge`` and ``compare`` (what is made of a report).
-A worker is two processes: ``worker``, trusted, runs the tests (``tester``, ``recorder``) against proxies (``remote``),
-and ``parent``, warm and ignorant, forks a process for each program (``candidate``, ``operations``). Between them goes
-plain data (``frames``, ``plain``, ``graph``). ``show`` makes values text; ``streams`` and ``system`` are tools.
+A worker (``start``) is two processes: ``worker`` is trusted and runs the tests (``tester``, ``recorder``) against
+proxies (``remote``); ``parent`` is warm and ignorant and forks a process for each program (``candidate``,
+``operations``), apart from the rest of the machine (``isolation``, ``linux``, ``landlock``, ``seccomp``). Between them
+goes plain data (``frames``, ``plain``, ``graph``). ``show`` makes values text; ``streams`` and ``system`` are tools.
 """
 
 from ledexlib.sandbox.handle import layers_here

@@ -16,7 +16,6 @@ import io
 import marshal
 import os
 import pickle
-import random
 import sys
 import threading
 import types
@@ -83,6 +82,15 @@ def entry_point(job: dict, namespace: dict) -> tuple[object, BaseException | Non
         return None, error
 
 
+class Unpickler(pickle.Unpickler):
+    """Reads requests; what stands for an object of this process is replaced by it."""
+
+    objects: list[object]
+
+    def find_class(self, module: str, name: str) -> object:
+        return self.objects.__getitem__ if module == "__ledex__" else super().find_class(module, name)
+
+
 class Servant:
     """Answers the worker's proxies."""
 
@@ -93,12 +101,6 @@ class Servant:
         self.objects: list[object] = []
         self.numbers: dict[int, int] = {}
 
-        class Unpickler(pickle.Unpickler):
-            def find_class(unpickler, module: str, name: str) -> object:
-                return self.objects.__getitem__ if module == "__ledex__" else super().find_class(module, name)
-
-        self.unpickler = Unpickler
-
     def keep(self, value: object) -> int:
         """The number of an object that stays here."""
         if id(value) not in self.numbers:
@@ -106,23 +108,28 @@ class Servant:
             self.objects.append(value)
         return self.numbers[id(value)]
 
-    def serve(self, job: dict, namespace: dict) -> None:
-        """Tell of the names that tests may use, then answer requests until there are no more."""
+    def ready(self, job: dict, namespace: dict) -> None:
+        """Tell of the names that tests may use."""
         entry, missing = entry_point(job, namespace)
-        self.objects.append(entry)  # number 0
-        self.numbers[id(entry)] = 0
-        found = {}
-        for name in job["names"]:
-            if name in namespace:
-                value = namespace[name]
-                is_module = isinstance(value, types.ModuleType)
-                found[name] = ("module", value.__name__) if is_module else ("value", value)
-        self.report.send(READY, 0, describe_value((found, missing and told(missing)), self.keep))
+        self.keep(entry)  # number 0
+        found = {name: self.named(namespace[name]) for name in job["names"] if name in namespace}
+        self.report.send(READY, 0, encode((found, missing and told(missing))))
+
+    def serve(self) -> None:
+        """Answer requests until there are no more."""
         while True:
             self.answer(self.read(*LENGTH.unpack(self.read(LENGTH.size))))
 
+    def named(self, value: object) -> tuple:
+        """What the tests are told of a global value."""
+        if isinstance(value, types.ModuleType):
+            return ("module", value.__name__)
+        return ("h", self.keep(value), type(value).__name__) if encode(value) is None else ("=", value)
+
     def answer(self, request: bytes) -> None:
-        operation, number, arguments, options = self.unpickler(io.BytesIO(request)).load()
+        unpickler = Unpickler(io.BytesIO(request))
+        unpickler.objects = self.objects
+        operation, number, arguments, options = unpickler.load()
         originals = mutables((arguments, options), self.classes, self.numbers)
         before = snapshot(originals, arguments, options)
         try:
@@ -239,7 +246,26 @@ def run_proxy(job: dict, descriptor: int) -> None:
     servant = Servant(job, descriptor)
     namespace = load(job, "program", servant.report)
     if namespace is not None:
-        servant.serve(job, namespace)
+        servant.ready(job, namespace)
+        servant.serve()
+
+
+def warm_up() -> None:
+    """Do in the parent what every program's process does, which inherits what the interpreter prepares meanwhile."""
+    reading, writing = os.pipe()
+    program = "from typing import List\ndef f(x: List[int]) -> int:\n    return x[0]\n"
+    job = {"program": program, "entry_point": "f", "setup": None, "names": ["f", "List"], "classes": []}
+    for _ in range(20):
+        servant = Servant(job, writing)
+        servant.ready(job, load(job, "program", servant.report))
+        for arguments in ([1], [], [[2, 3]]):
+            servant.answer(pickle.dumps(("call", 0, (arguments,), {})))
+        os.read(reading, 1 << 16)
+        run_call(servant.report, (None, marshal.dumps(([1],)), 0, "equal"), servant.objects[0], None, marshal.loads)
+        os.read(reading, 1 << 16)
+    os.close(reading)
+    os.close(writing)
+    del sys.modules["program"]
 
 
 RUNS = {"proxy": run_proxy, "in_process": run_tests, "calls": run_calls, "main": run_main}
@@ -250,7 +276,6 @@ def start(job: dict, descriptor: int) -> None:
     status = 70  # the child's own failure
     leave = os._exit
     try:
-        random.seed(0)
         status = RUNS[job["run"]](job, descriptor) or 0
     finally:
         leave(status)

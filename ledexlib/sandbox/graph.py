@@ -6,7 +6,7 @@ makes of a description only: plain data, a few standard types, objects of classe
 
 A node is a tuple: ("=", plain value), ("[", nodes) and likewise "(", "{", "f" for tuples, sets and frozensets,
 (":", pairs of nodes), ("m", number of an argument's container), ("o", number in the table of objects), ("x", standard
-type, arguments), ("h", number of a handle, type, text). Standard library only: the worker loads this file.
+type, arguments), ("h", number of a handle, type). Standard library only: the worker loads this file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import importlib
 from collections.abc import Callable, Collection
 
 from plain import NotPlain, decode, encode
-from show import show
 
 DEPTH = 150  # of nested containers; a node of a container takes two levels of plain data
 _SCALARS = frozenset((type(None), bool, int, float, complex, str, bytes))
@@ -134,13 +133,13 @@ class _Writer:
             self.table.append((type(value).__name__, self.attributes(value)))
 
     def handle_node(self, value: object) -> tuple:
-        return ("h", self.handle(value), type(value).__name__, show(value))
+        return ("h", self.handle(value), type(value).__name__)
 
 
 class Builder:
-    """Makes values of descriptions; ``proxy`` makes one of a handle's number, type and text."""
+    """Makes values of descriptions; ``proxy`` makes one of a handle's number and type."""
 
-    def __init__(self, proxy: Callable[[int, str, str], object], classes: dict[str, type]) -> None:
+    def __init__(self, proxy: Callable[[int, str], object], classes: dict[str, type]) -> None:
         self.proxy = proxy
         self.classes = classes
         self.originals: list[object] = []
@@ -175,8 +174,8 @@ class Builder:
             case ("x", str(name), arguments) if name in _STANDARD:
                 module, _, kind = name.rpartition(".")
                 return getattr(importlib.import_module(module), kind)(*arguments)
-            case ("h", int(number), str(kind), str(text)):
-                return self.proxy(number, kind, text)
+            case ("h", int(number), str(kind)):
+                return self.proxy(number, kind)
         raise NotPlain("no node")
 
     @staticmethod

@@ -29,7 +29,7 @@ from ledexlib.sandbox.jobs import LAYERS, Job, Limits
 from ledexlib.sandbox.judge import Outcome
 from ledexlib.sandbox.suite import Suite
 
-SCRIPT = Path(__file__).with_name("worker.py")
+SCRIPT = Path(__file__).with_name("start.py")
 PATIENCE = 60  # the wall time allowed is so many times the timeout, if the machine is that busy
 GRACE = 30.0  # seconds of silence beyond that before a worker is given up
 REFERENCE_SECONDS = 120.0  # of a reference's own time for all its calls

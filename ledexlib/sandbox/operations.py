@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from plain import encode
 from recorder import describe
+from show import show
 
 
 def told(error: BaseException) -> tuple:
@@ -43,4 +44,5 @@ OPERATIONS = {
     "iter": iter,
     "take": take,
     "str": str,
+    "show": show,
 }

@@ -1,7 +1,7 @@
 """The warm parent: a small process that forks a child for each program, times it, and clears up after it.
 
-Forked by ``worker`` before that has seen any test, and told of each program its text, its limits and, for calls, the
-inputs. The child inherits imported modules and nothing worth knowing. For each program:
+Forked by ``start`` before there is any test, and told by ``worker`` of each program its text, its limits and, for
+calls, the inputs. The child inherits imported modules and nothing worth knowing. For each program:
 
 - its own process, session and process group, standard streams, scratch directory (cleared afterwards);
 - limits on processor time, memory, open files, processes and file size;
@@ -21,6 +21,8 @@ import contextlib
 import gc
 import marshal
 import os
+import random
+import resource
 import select
 import signal
 import socket
@@ -32,17 +34,12 @@ import linux
 import seccomp
 from frames import LENGTH
 from isolation import Confinement, Layers
-from system import Clock, Idle, children, clear_directory, running_tasks, set_limit
+from system import Clock, Idle, children, clear_directory, limit_within, running_tasks, set_limit
 
 FILES = os.listdir(os.path.dirname(os.path.abspath(__file__)))
 CHUNK = 1 << 20
 PATIENCE = 0.02  # seconds between two looks at a child's time, at least
 JOB, DONE = b"J", b"D"  # messages from the worker: a program to run, and that its tests are over
-COMMON = (
-    "abc", "bisect", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "enum",
-    "functools", "heapq", "io", "itertools", "math", "operator", "random", "re", "string", "threading", "time", "types",
-    "typing",
-)  # fmt: skip
 
 
 class Parent:
@@ -50,11 +47,13 @@ class Parent:
 
     def __init__(self, sock: socket.socket, idle: Idle, confinement: Confinement) -> None:
         self.sock = sock
+        self.descriptor = sock.fileno()
         self.idle = idle
         self.box = confinement.box
         self.scratch = os.path.join(self.box, "scratch")
         self.inputs: list = []  # of the last job that brought calls
         self.tasks = running_tasks()
+        self.is_limited = False
         self.is_first = confinement.layers.active("pid_namespace")
         self.filter_signals = confinement.signals_are_filtered()
         os.chdir(self.scratch)
@@ -70,8 +69,21 @@ class Parent:
                 if job["inputs"] is not None:
                     self.inputs = marshal.loads(job["inputs"])
                 job["inputs"] = self.inputs
+                self._limit(job["limits"])
                 body = marshal.dumps(self._run(job, descriptors))
                 self.sock.sendall(LENGTH.pack(len(body)) + body)
+
+    def _limit(self, limits: dict) -> None:
+        """Take on, with the first job, the limits that are the same for all, and prepare those of this job's own."""
+        if not self.is_limited:
+            set_limit("RLIMIT_NOFILE", limits["open_files"])
+            set_limit("RLIMIT_NPROC", self.tasks + limits["processes"])
+            set_limit("RLIMIT_FSIZE", limits["output_bytes"])
+            set_limit("RLIMIT_CORE", 0)
+            self.is_limited = True
+        limits["own"] = [
+            limit_within("RLIMIT_CPU", int(limits["timeout"]) + 2), limit_within("RLIMIT_AS", limits["memory"])
+        ]  # fmt: skip
 
     def _receive(self, count: int) -> bytes:
         data = bytearray()
@@ -106,26 +118,21 @@ class Parent:
         }
 
     def _enter(self, limits: dict, descriptors: list[int]) -> None:
-        """In the child: leave the parent's session and files; take on the limits."""
+        """In the child: leave the parent's session and files; take on the limits.
+
+        Every line costs here: what the child touches for the first time is copied for it.
+        """
         os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         if linux.AVAILABLE and not self.is_first:
             linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.close(self.sock.detach())
+        os.close(self.descriptor)
         os.close(self.idle.descriptor)
         os.dup2(0, 2)  # nothing; the worker's log is not for programs
         for descriptor, standard in zip(descriptors[1:], (1, 0), strict=False):
             os.dup2(descriptor, standard)
             os.close(descriptor)
-        for name, most in (
-            ("RLIMIT_CPU", int(limits["timeout"]) + 2),
-            ("RLIMIT_AS", limits["memory"]),
-            ("RLIMIT_NOFILE", limits["open_files"]),
-            ("RLIMIT_NPROC", self.tasks + limits["processes"]),
-            ("RLIMIT_FSIZE", limits["output_bytes"]),
-            ("RLIMIT_CORE", 0),
-        ):
-            set_limit(name, most)
+        for kind, most in limits["own"]:
+            resource.setrlimit(kind, (most, most))
         if self.filter_signals:
             seccomp.install(seccomp.signal_filter(os.getpid()))
 
@@ -199,13 +206,20 @@ def main(sock: socket.socket, idle: Idle, box: str, layers: Layers, number: int)
     if linux.AVAILABLE:
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process of a namespace gets no signal that it ignores
+    pid = os.getpid()
+
+    def interrupt(*_: object) -> None:
+        """Programs inherit this, and are interrupted; this process goes on."""
+        if os.getpid() != pid:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     os.makedirs(os.path.join(box, "scratch"), 0o700)
     confinement = Confinement(layers, box, number)
-    for name in COMMON:
-        __import__(name)
+    random.seed(0)
     for name in ("__ledex__", "__main__", *(entry.partition(".")[0] for entry in FILES)):
         sys.modules.pop(name, None)  # a program that imports one of these names does not mean ours
+    candidate.warm_up()
     body = marshal.dumps(dict(layers))
     sock.sendall(LENGTH.pack(len(body)) + body)
     gc.collect()

@@ -82,9 +82,9 @@ class Link:
             self.end(NONSENSE)
         return kind, payload
 
-    def names(self, payload: bytes) -> tuple[dict[str, tuple[str, object]], tuple | None]:
+    def names(self, payload: bytes) -> tuple[dict[str, tuple], tuple | None]:
         """The program's names as READY describes them, and why there is no entry point, if so."""
-        match self._built(payload, []):
+        match self._plain(payload):
             case dict(found), (None | tuple()) as missing:
                 return found, missing
         self.end(NONSENSE)
@@ -122,9 +122,9 @@ class Link:
                 return error
         self.end(NONSENSE)
 
-    def proxy(self, number: int, kind: str, text: str) -> Remote:
+    def proxy(self, number: int, kind: str) -> Remote:
         if number not in self._proxies:
-            self._proxies[number] = self._type(kind[:NAME], Remote)(self, number, text)
+            self._proxies[number] = self._type(kind[:NAME], Remote)(self, number)
         return self._proxies[number]
 
     def _exception_type(self, name: str, bases: list) -> type[BaseException]:
@@ -206,15 +206,15 @@ class Link:
 class Remote:
     """An object of the program's, used from here."""
 
-    def __init__(self, link: Link, number: int, text: str) -> None:
-        object.__setattr__(self, "__ledex__", (link, number, text))
+    def __init__(self, link: Link, number: int) -> None:
+        object.__setattr__(self, "__ledex__", (link, number))
 
     def _ask(self, operation: str, *arguments: object, **options: object) -> Any:
-        link, number, _ = self.__ledex__
+        link, number = self.__ledex__
         return link.ask(operation, number, *arguments, **options)
 
     def __call__(self, *arguments: object, **options: object) -> Any:
-        link, number, _ = self.__ledex__
+        link, number = self.__ledex__
         return link.ask("call", number, *arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -249,7 +249,7 @@ class Remote:
         return self._ask("str")
 
     def __repr__(self) -> str:
-        return self.__ledex__[2]
+        return str(self._ask("show"))
 
     def __eq__(self, other: object) -> bool:
         return False

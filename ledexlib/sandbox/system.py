@@ -12,7 +12,6 @@ import os
 import resource
 import struct
 import sys
-import tempfile
 import time
 import types
 
@@ -58,9 +57,10 @@ class Idle:
     not).
     """
 
-    def __init__(self) -> None:
-        with tempfile.TemporaryFile() as file:
-            self.descriptor = os.dup(file.fileno())
+    def __init__(self, folder: str) -> None:
+        path = os.path.join(folder, "idle")
+        self.descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        os.unlink(path)
         self.start()
 
     def start(self) -> None:
@@ -110,16 +110,19 @@ def running_tasks() -> int:
     return count
 
 
+def limit_within(name: str, most: int) -> tuple[int, int]:
+    """A resource limit's number and the value that it can be given now."""
+    kind = getattr(resource, name)
+    hard = resource.getrlimit(kind)[1]
+    return kind, most if hard == resource.RLIM_INFINITY else min(most, hard)
+
+
 def set_limit(name: str, most: int) -> None:
     """Lower a resource limit, where the system has it and lets us."""
-    kind = getattr(resource, name, None)
-    if kind is None:
-        return
-    hard = resource.getrlimit(kind)[1]
-    if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
-    with contextlib.suppress(ValueError, OSError):  # macOS refuses some
-        resource.setrlimit(kind, (most, most))
+    if hasattr(resource, name):
+        kind, most = limit_within(name, most)
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses some
+            resource.setrlimit(kind, (most, most))
 
 
 def clear_directory(path: str) -> None:

@@ -16,7 +16,7 @@ from functools import partial
 from frames import END, ERROR, OPAQUE, READY, SETUP, VALUE
 from plain import encode
 from recorder import Recorder, Report, describe
-from remote import SLOW, Gone, Link, Remote
+from remote import NONSENSE, SLOW, Gone, Link, Remote
 from show import show
 from system import new_main
 
@@ -65,7 +65,7 @@ def run(suite: Suite, job: dict, link: Link, report: Report) -> None:
             found, missing = link.names(payload)
             for name in job["names"]:
                 if name in found and (name not in namespace or name == job["entry_point"]):
-                    namespace[name] = trusted(found[name])
+                    namespace[name] = trusted(found[name], link)
             run_items(suite, namespace, link, report, missing)
             if not link.gone:
                 report.send(END, 0, job["marker"])
@@ -90,14 +90,16 @@ def prepare(suite: Suite, job: dict, link: Link, report: Report) -> dict | None:
     return namespace
 
 
-def trusted(found: object) -> object:
+def trusted(found: object, link: Link) -> object:
     """The value of a program's name; of a standard module that the program has imported, our own."""
     match found:
         case ("module", str(name)) if name.partition(".")[0] in sys.stdlib_module_names:
             return importlib.import_module(name)
-        case ("value", value):
+        case ("h", int(number), str(kind)):
+            return link.proxy(number, kind)
+        case ("=", value):
             return value
-    raise Gone
+    link.end(NONSENSE)
 
 
 def run_items(suite: Suite, namespace: dict, link: Link, report: Report, missing: tuple | None) -> None:
@@ -110,7 +112,7 @@ def run_items(suite: Suite, namespace: dict, link: Link, report: Report, missing
             raise link.exception(missing)
         exec(compiled, namespace)
         if kind == "check":
-            namespace["check"](link.proxy(0, "function", ""))
+            namespace["check"](link.proxy(0, "function"))
 
     for kind, item, first, *rest in suite.items:
         if kind == "call":

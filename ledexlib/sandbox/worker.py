@@ -1,8 +1,7 @@
 """The worker: takes jobs from a socket, has its warm parent run the programs, runs the tests, and reports.
 
-Started as a script by ``handle`` with a clean environment; imports the standard library only. Before it has seen any
-test it forks ``parent``, which forks the programs. Tests that are code run here (``tester``) against proxies; a
-program's output and the values of its calls are collected here and compared by the caller.
+Tests that are code run here (``tester``) against proxies; a program's output and the values of its calls are collected
+here and compared by the caller. Standard library only.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import marshal
 import os
-import resource
 import select
 import shutil
 import signal
@@ -18,25 +16,18 @@ import socket
 import struct
 import sys
 import tempfile
-import traceback
 from collections.abc import Sequence
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import parent
 import tester
 from frames import LENGTH
-from isolation import Layers, enter_worker, leave_privileges
 from parent import DONE, JOB
 from recorder import Report
 from remote import SLOW, Link
 from streams import Capture, Spool
 from system import Idle, set_limit
 
-del sys.path[0]
-
 REPORT_BYTES = 512 << 20  # of a report: the values of all calls of a program
 NOTE_BYTES = 64 << 10  # of the report of a stdin program: its exception
-STACK_BYTES = 64 << 20  # C stack, for deep recursion through C code; the default gap above the stack allows it
 MEMORY_BYTES = 4 << 30  # of the worker itself: what tests make of a program's values
 LOOK = struct.pack("ll", 1, 0)  # seconds and microseconds without an answer after which to look around
 
@@ -44,29 +35,15 @@ LOOK = struct.pack("ll", 1, 0)  # seconds and microseconds without an answer aft
 class Worker:
     """Serves jobs from a socket, one after the other."""
 
-    def __init__(self, sock: socket.socket, folder: str, layers: Layers) -> None:
+    def __init__(self, sock: socket.socket, parent: socket.socket, pid: int, idle: Idle, folder: str) -> None:
         self.sock = sock
+        self.parent = parent
+        self.pid = pid  # the parent's
+        self.idle = idle
         self.folder = folder
         self.suite: tuple[bytes | None, bytes | None] = (None, None)  # setup and tests of the last job that had them
         self.tests: tester.Suite | None = None
-        self.parent, theirs = socket.socketpair()
-        self.idle = Idle()
-        number = os.getpid()
-        enter_worker(layers)
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                sock.close()
-                self.parent.close()
-                parent.main(theirs, self.idle, os.path.join(folder, "box"), layers, number)
-                os._exit(0)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(1)
-        theirs.close()
-        leave_privileges(layers)
-        self.parent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
+        parent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
         self._send((0, [self._message()], b""))
 
     def serve(self) -> None:
@@ -221,17 +198,11 @@ class Worker:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def main() -> None:
-    """``worker.py DESCRIPTOR FOLDER LAYERS``: serve the socket; scratch files go to the folder."""
-    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-    resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES if hard < 0 else min(STACK_BYTES, hard), hard))
-    worker = Worker(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], Layers(sys.argv[3].split(",")))
+def main(sock: socket.socket, parent: socket.socket, pid: int, idle: Idle, folder: str) -> None:
+    """Serve the caller's socket until it is closed."""
     set_limit("RLIMIT_AS", MEMORY_BYTES)
+    worker = Worker(sock, parent, pid, idle, folder)
     try:
         worker.serve()
     finally:
         worker.close()
-
-
-if __name__ == "__main__":
-    main()
