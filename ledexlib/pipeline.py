@@ -212,21 +212,26 @@ def execute(stage: Notebook, p: Params, output: Path) -> str | None:
 
 @contextmanager
 def _kernel_of_this_python() -> Iterator[None]:
-    """Make 'python3' name a kernel of this interpreter, whatever kernels the user has installed under that name."""
+    """Make 'python3' name a kernel of this interpreter, whatever kernels the user has installed under that name.
+
+    Hashing gets a fixed seed, unless the user has set one: the data-flow part of CodeBLEU depends on the order of sets.
+    """
     from ipykernel.kernelspec import write_kernel_spec
 
-    before = os.environ.get("JUPYTER_PATH")
+    before = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "PYTHONHASHSEED")}
     with tempfile.TemporaryDirectory(prefix="ledex-kernel-") as folder:
         (Path(folder) / "kernels").mkdir()
         write_kernel_spec(Path(folder) / "kernels" / "python3", extra_arguments=["--log-level=ERROR"])
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before["JUPYTER_PATH"]]))
+        os.environ.setdefault("PYTHONHASHSEED", "0")
         try:
             yield
         finally:
-            if before is None:
-                del os.environ["JUPYTER_PATH"]
-            else:
-                os.environ["JUPYTER_PATH"] = before
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def _failed_cell(count: int | None, source: str, ename: str, evalue: str, traceback: Sequence[str]) -> str:
