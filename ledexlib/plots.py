@@ -124,7 +124,7 @@ def budgets(table: pd.DataFrame) -> Figure:
         for (strategy, rows), color in zip(mine.groupby("strategy", sort=False), BUDGETS, strict=False):
             ax.plot(rows["answers"], rows["value"], marker="o", color=color, label=strategy)
             ax.fill_between(rows["answers"], rows["low"], rows["high"], color=color, alpha=0.15)
-        ax.set(title=model, xlabel="answers for each problem", ylim=(0, 100))
+        ax.set(title=model, xlabel="answers for each problem", ylim=(0, 100), xticks=sorted(set(mine["answers"])))
     axes[0][0].set_ylabel("problems solved (%)")
     axes[0][-1].legend(fontsize="small", loc="lower right")
     fig.suptitle("Repair or sample again: the same number of answers", fontweight="bold")

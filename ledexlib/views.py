@@ -15,7 +15,7 @@ BOX = "border:1px solid #d0d7de;border-radius:6px;padding:10px 14px;margin:10px 
 CODE = "background:#f6f8fa;padding:8px 10px;margin:4px 0;overflow-x:auto;font-size:0.85em;line-height:1.35"
 LABEL = "color:#57606a;font-size:0.8em;margin-top:8px"
 CELL = '<td style="white-space:pre;text-align:left;vertical-align:top;padding:4px 8px">'
-HEAD = '<th style="text-align:left;vertical-align:bottom;padding:4px 8px">'
+HEAD = '<th style="text-align:left;vertical-align:bottom;padding:4px 8px;white-space:normal">'
 ADDED, REMOVED = "background:#d7f5df", "background:#ffe3e0"
 
 
@@ -92,7 +92,7 @@ def table(shown: pd.DataFrame, caption: str) -> HTML:
     body = shown.to_html(index=False, na_rep="–", float_format="{:.2f}".format, border=0, justify="left")
     title = f'<div style="font-weight:600;margin-top:14px;max-width:960px">{escape(caption)}</div>'
     body = body.replace("\\n", "\n").replace("<td>", CELL).replace("<th>", HEAD)
-    return HTML(f'{title}<div style="overflow-x:auto;font-size:0.84em">{body}</div>')
+    return HTML(f'{title}<div style="overflow-x:auto;font-size:0.8em">{body}</div>')
 
 
 def explanations(columns: dict[str, list[tuple[str, str, str]]]) -> HTML:

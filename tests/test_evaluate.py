@@ -104,8 +104,8 @@ def test_the_samples_are_in_evalplus_format_and_verify_agrees(evaluated, tmp_pat
 
 def test_public_feedback_comes_from_the_prompt_alone(tmp_path):
     """Two of a docstring's five tests are visible: what fails only hidden ones is not sent to repair."""
-    options = ("--benchmark", "mini-humaneval", "--feedback-from", "public", "--samples", "8")
-    assert evaluate(tmp_path, *options, "--set", "evaluate_max_problems=4", "--set", "n_unbroken=0") == 0
+    options = ("--benchmark", "mini-humaneval", "--feedback-from", "public", "--samples", "4")
+    assert evaluate(tmp_path, *options, "--set", "evaluate_max_problems=3", "--set", "n_unbroken=0") == 0
     found = attempts(tmp_path / "mini" / "mini-humaneval.jsonl")
     from ledexlib.problems import load_problems
 
