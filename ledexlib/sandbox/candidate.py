@@ -21,7 +21,7 @@ import threading
 import types
 from functools import partial
 
-from frames import END, ERROR, GRAPH, LENGTH, LOAD, OPAQUE, READY, SETUP, VALUE
+from frames import END, ERROR, GRAPH, LENGTH, LOAD, MARSHALLED, OPAQUE, PICKLED, READY, SETUP, VALUE
 from graph import describe as describe_value
 from graph import mutables
 from operations import OPERATIONS, told
@@ -126,10 +126,15 @@ class Servant:
             return ("module", value.__name__)
         return ("h", self.keep(value), type(value).__name__) if encode(value) is None else ("=", value)
 
-    def answer(self, request: bytes) -> None:
-        unpickler = Unpickler(io.BytesIO(request))
+    def request(self, data: bytes) -> tuple:
+        if data.startswith(MARSHALLED):
+            return marshal.loads(memoryview(data)[1:])
+        unpickler = Unpickler(io.BytesIO(data[1:]))
         unpickler.objects = self.objects
-        operation, number, arguments, options = unpickler.load()
+        return unpickler.load()
+
+    def answer(self, request: bytes) -> None:
+        operation, number, arguments, options = self.request(request)
         originals = mutables((arguments, options), self.classes, self.numbers)
         before = snapshot(originals, arguments, options)
         try:
@@ -259,7 +264,8 @@ def warm_up() -> None:
         servant = Servant(job, writing)
         servant.ready(job, load(job, "program", servant.report))
         for arguments in ([1], [], [[2, 3]]):
-            servant.answer(pickle.dumps(("call", 0, (arguments,), {})))
+            servant.answer(MARSHALLED + marshal.dumps(("call", 0, (arguments,), {})))
+            servant.answer(PICKLED + pickle.dumps(("call", 0, (arguments,), {})))
         os.read(reading, 1 << 16)
         run_call(servant.report, (None, marshal.dumps(([1],)), 0, "equal"), servant.objects[0], None, marshal.loads)
         os.read(reading, 1 << 16)

@@ -21,6 +21,7 @@ VALUE = b"V"  # a call returned this
 GRAPH = b"G"  # a call returned this, or changed its arguments: see ``graph``
 OPAQUE = b"O"  # a call returned what is not plain data: type, text
 END = b"Z"  # all tests have been run: the job's marker
+MARSHALLED, PICKLED = b"m", b"p"  # the first byte of a request to a program
 LENGTH = struct.Struct("<Q")  # of a message between a worker and its caller, which it precedes
 KINDS = frozenset((SETUP, LOAD, READY, PASS, FAIL, ERROR, VALUE, OPAQUE, END))
 

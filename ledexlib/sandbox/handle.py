@@ -62,7 +62,7 @@ class Task:
         executions = len(self.suite.cases) if self.suite.is_main else 1
         return executions * self.timeout * PATIENCE + GRACE
 
-    def message(self, ticket: int, with_suite: bool) -> bytes:
+    def message(self, ticket: int, run: str, with_suite: bool) -> bytes:
         """The task as a worker reads it; tests that it still has from its last job are left out."""
         memory = max(REFERENCE_MEMORY_MB, self.limits.memory_mb) if self.is_reference else self.limits.memory_mb
         body = marshal.dumps(
@@ -70,9 +70,10 @@ class Task:
                 "ticket": ticket,
                 "program": self.job.reference if self.is_reference else self.job.program,
                 "entry_point": self.job.entry_point,
-                "run": self.suite.run,
+                "run": run,
                 "names": self.suite.names,
                 "classes": self.suite.classes,
+                "exact": self.suite.exact,
                 "setup": self.suite.setup if with_suite else None,
                 "suite": self.suite.payload if with_suite else None,
                 "marker": self.marker,
@@ -130,8 +131,11 @@ class Handle:
         if not self.tasks:
             self.since = time.monotonic()
         self.tasks.append((self.tickets, task))
-        self.outbox += task.message(self.tickets, (task.suite, task.suite.run) != self.suite)
-        self.suite = task.suite, task.suite.run
+        run = task.suite.run
+        self.outbox += task.message(self.tickets, run, (task.suite, run) != self.suite)
+        self.suite = task.suite, run
+        with contextlib.suppress(OSError):  # a worker that has gone is noticed when its socket is read
+            self.flush()
 
     def flush(self) -> None:
         """Send what the socket takes now; raises OSError if the worker has gone."""

@@ -169,11 +169,11 @@ class Parent:
                 os.close(ended)
 
     def _end_family(self, pid: int) -> tuple:
-        """Kill the child's process group and everything else that descends from it; its status and resource usage."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)  # a child that had not yet made its group
+        """Kill the child and everything else that descends from it; its status and resource usage."""
+        if not self.is_first:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
         while True:
             try:

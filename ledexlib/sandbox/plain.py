@@ -19,6 +19,8 @@ VERSION = 2
 DEPTH = 400  # of nested containers
 FEW, CROWD = 1000, 4  # items that need no look at their hashes; items to a hash, on average, that are too many
 _CONTAINERS = {ord("("): tuple, ord("["): list, ord("<"): set, ord(">"): frozenset}
+INT, LIST, TUPLE = ord("i"), ord("["), ord("(")
+_RUNS = {INT: struct.Struct("<xi"), ord("g"): struct.Struct("<xd")}
 _CONSTANTS = {ord("N"): None, ord("T"): True, ord("F"): False}
 
 
@@ -101,35 +103,51 @@ class _Reader:
     def value(self, depth: int) -> object:
         if depth < 0:
             raise NotPlain("nested too deeply")
-        tag = self.take(1)[0]
+        tag = self.data[self.at]
+        self.at += 1
+        if tag == INT:
+            return self.number()
         if tag in _CONSTANTS:
             return _CONSTANTS[tag]
+        if tag in _CONTAINERS:
+            return self.container(tag, depth)
         match chr(tag):
-            case "i":
-                return self.number()
-            case "l":
-                return self.long()
             case "g":
                 return struct.unpack("<d", self.take(8))[0]
-            case "y":
-                return complex(*struct.unpack("<dd", self.take(16)))
             case "u":
                 return self.take(self.number()).decode("utf-8", "surrogatepass")
             case "s":
                 return self.take(self.number())
+            case "l":
+                return self.long()
+            case "y":
+                return complex(*struct.unpack("<dd", self.take(16)))
             case "{":
                 pairs = list(self.pairs(depth))
                 spread([key for key, _ in pairs])
                 return dict(pairs)
-        if tag not in _CONTAINERS:
-            raise NotPlain(f"unknown tag {tag}")
+        raise NotPlain(f"unknown tag {tag}")
+
+    def container(self, tag: int, depth: int) -> object:
         count = self.number()
         if not 0 <= count <= len(self.data) - self.at:  # an item takes at least a byte
             raise NotPlain("more items than bytes")
-        items = [self.value(depth - 1) for _ in range(count)]
-        if tag == ord("["):
+        items = self.run(count) if count > FEW else None
+        if items is None:
+            items = [self.value(depth - 1) for _ in range(count)]
+        if tag == LIST:
             return items
-        return _CONTAINERS[tag](items if tag == ord("(") else spread(items))
+        return _CONTAINERS[tag](items if tag == TUPLE else spread(items))
+
+    def run(self, count: int) -> list | None:
+        """So many numbers of one kind, read at once; None if that is not what comes."""
+        for tag, form in _RUNS.items():
+            end = self.at + count * form.size
+            if self.data[self.at : end : form.size] == bytes([tag]) * count and end <= len(self.data):
+                items = [item for (item,) in form.iter_unpack(memoryview(self.data)[self.at : end])]
+                self.at = end
+                return items
+        return None
 
     def pairs(self, depth: int) -> Iterator[tuple[object, object]]:
         while self.data[self.at] != ord("0"):

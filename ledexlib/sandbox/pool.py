@@ -121,13 +121,13 @@ class Pool:
         """Send and receive what can be; wake workers that were stopped, replace those that died or are overdue."""
         for worker in self.workers:
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.outbox else 0)
-            self.selector.modify(worker.sock, wanted, worker)
+            if wanted != self.selector.get_key(worker.sock).events:
+                self.selector.modify(worker.sock, wanted, worker)
         events = self.selector.select(LOOK)
         for key, event in events:
             worker = key.data
             try:
-                if event & selectors.EVENT_WRITE:
-                    worker.flush()
+                worker.flush()
                 if event & selectors.EVENT_READ:
                     for reply in worker.replies():
                         self._settle(*reply, worker.scratch)

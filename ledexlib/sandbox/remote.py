@@ -3,8 +3,8 @@
 A test calls ``candidate(n=3)``; the proxy sends the request down a socket to the program's process (``candidate``
 answers it) and hands back what it answered: plain data, what ``graph`` can make of more than that, or another proxy.
 Nothing of the program's own is ever compared, here or there: a proxy equals nothing and has no order, or the program
-would learn what is expected. Requests are pickled, for the program may read anything that the tests send; answers are
-read as plain data.
+would learn what is expected. Requests are marshalled, or pickled if they are more than plain data, for the program may
+read anything that the tests send; answers are read as plain data.
 Standard library only: the worker loads this file.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import marshal
 import pickle
 import socket
 import sys
@@ -19,7 +20,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from frames import ERROR, FRAME, GRAPH, LENGTH, LOAD, READY, SETUP, VALUE
+from frames import ERROR, FRAME, GRAPH, LENGTH, LOAD, MARSHALLED, PICKLED, READY, SETUP, VALUE
 from graph import Builder, mutables
 from plain import NotPlain, decode
 from recorder import TOLD
@@ -64,12 +65,13 @@ class _Pickler(pickle.Pickler):
 class Link:
     """A conversation with a program; ``deserted`` is asked while it does not answer, whether that matters no more."""
 
-    def __init__(self, sock: socket.socket, deserted: Callable[[], bool], idle: Idle) -> None:
+    def __init__(self, sock: socket.socket, deserted: Callable[[], bool], idle: Idle, exact: bool) -> None:
         self.sock = sock
         self.idle = idle
         self.deserted = deserted
         self.gone = False
         self.fault = ""  # why it is gone, unless the program's process has ended
+        self.exact = exact  # whether tests may pass bytearrays and the like, which marshal would make bytes
         self.classes: dict[str, type] = {}
         self._buffer = bytearray()
         self._proxies: dict[int, Remote] = {}
@@ -93,7 +95,11 @@ class Link:
         """Have an operation done on an object of the program's; its value, or its exception."""
         if self.gone:
             raise Gone
-        message = self._pickled((operation, number, arguments, options))
+        request = (operation, number, arguments, options)
+        try:
+            message = self._pickled(request) if self.exact else MARSHALLED + marshal.dumps(request)
+        except ValueError:  # more than plain data
+            message = self._pickled(request)
         self.idle.end()
         try:
             self.sock.sendall(LENGTH.pack(len(message)) + message)
@@ -158,7 +164,7 @@ class Link:
             self.end(UNTRANSPORTABLE)
         finally:
             sys.setrecursionlimit(depth)
-        return buffer.getvalue()
+        return PICKLED + buffer.getvalue()
 
     def _plain(self, payload: bytes) -> Any:
         try:

@@ -14,7 +14,7 @@ import sys
 # with threads, and for other random numbers in each; the parent has no threads, and the seed is to be the same.
 register, os.register_at_fork = os.register_at_fork, lambda **_: None
 COMMON = (  # what programs import often and what is small
-    "abc", "bisect", "collections", "collections.abc", "contextlib", "copy", "dataclasses", "datetime", "enum",
+    "abc", "bisect", "collections", "collections.abc", "contextlib", "copy", "datetime", "enum",
     "functools", "heapq", "io", "itertools", "math", "operator", "random", "re", "string", "threading", "time", "types",
     "typing",
 )  # fmt: skip

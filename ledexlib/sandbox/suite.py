@@ -84,6 +84,11 @@ class Suite:
         """The program's names that test code uses, but for builtins that are not the entry point."""
         return sorted(name for name in self.used if name == self.job.entry_point or not hasattr(builtins, name))
 
+    @property
+    def exact(self) -> bool:
+        """Whether test code may pass values that look like bytes and are not."""
+        return not self.used.isdisjoint(("array", "bytearray", "memoryview", "numpy", "np"))
+
     @cached_property
     def classes(self) -> list[str]:
         """The classes that the setup defines, whose objects may go from the program to its tests and back."""

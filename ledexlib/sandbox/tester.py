@@ -11,6 +11,7 @@ import random
 import resource
 import signal
 import sys
+import time
 from functools import partial
 
 from frames import END, ERROR, OPAQUE, READY, SETUP, VALUE
@@ -21,6 +22,7 @@ from show import show
 from system import new_main
 
 RECURSION = sys.getrecursionlimit()
+SLACK = 3  # seconds
 MODULE = "program"  # of the namespace that tests run in, as in the program's own process
 
 
@@ -35,21 +37,41 @@ class Suite:
         ]
 
 
-def limit(seconds: float, link: Link | None = None) -> None:
-    """Let this process have so many seconds of processor time more (0: no end).
+class Deadline:
+    """Ends a job's tests when they have taken too much processor time.
 
-    Then the tests' code is interrupted; code that cannot be, such as a huge power, ends the process a little later.
+    Their code is interrupted by a signal; code that cannot be, such as a sum over a huge range, ends this process a
+    little later, by a resource limit that is moved on now and then.
     """
 
-    def too_slow(*_: object) -> None:
-        link.end(SLOW)
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.most = 0.0  # seconds of processor time at which this process ends
+        signal.signal(signal.SIGPROF, self._too_slow)
 
-    if seconds:
-        signal.signal(signal.SIGPROF, too_slow)
-    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0 if seconds else 0.0)
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 2 if seconds else hard, hard))
+    def _too_slow(self, *_: object) -> None:
+        if self.link is not None:
+            self.link.end(SLOW)
+
+    def start(self, seconds: float, link: Link) -> None:
+        self.link = link
+        signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
+        self.allow(seconds)
+
+    def stop(self) -> None:
+        self.link = None
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+
+    def allow(self, seconds: float) -> None:
+        """Let this process have at least so many seconds of processor time more, and not many more than that."""
+        used = time.process_time()
+        if not seconds + 1 < self.most - used < seconds + 2 * SLACK:
+            self.most = int(used + seconds) + SLACK
+            hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+            resource.setrlimit(resource.RLIMIT_CPU, (self.most, hard))
+
+
+DEADLINE = Deadline()
 
 
 def run(suite: Suite, job: dict, link: Link, report: Report) -> None:
@@ -59,7 +81,7 @@ def run(suite: Suite, job: dict, link: Link, report: Report) -> None:
         if kind != READY:
             report.send(kind, 0, payload)
             return
-        limit(job["limits"]["timeout"], link)
+        DEADLINE.start(job["limits"]["timeout"], link)
         namespace = prepare(suite, job, link, report)
         if namespace is not None:
             found, missing = link.names(payload)
@@ -72,7 +94,7 @@ def run(suite: Suite, job: dict, link: Link, report: Report) -> None:
     except Gone:
         pass  # what is missing in the report says it
     finally:
-        limit(0)
+        DEADLINE.stop()
         sys.setrecursionlimit(RECURSION)
 
 

@@ -29,6 +29,7 @@ from system import Idle, set_limit
 REPORT_BYTES = 512 << 20  # of a report: the values of all calls of a program
 NOTE_BYTES = 64 << 10  # of the report of a stdin program: its exception
 MEMORY_BYTES = 4 << 30  # of the worker itself: what tests make of a program's values
+COLLECTING = 600.0  # seconds of processor time to collect what programs send
 LOOK = struct.pack("ll", 1, 0)  # seconds and microseconds without an answer after which to look around
 
 
@@ -57,6 +58,8 @@ class Worker:
             if with_inputs:
                 self.suite = (job["setup"], job["suite"])
                 self.tests = tester.Suite(*self.suite) if job["run"] == "proxy" else None
+            if job["run"] != "proxy":
+                tester.DEADLINE.allow(COLLECTING)
             spool = Spool()
             outcomes = self._run(job, spool, with_inputs)
             self._reply(job["ticket"], outcomes, spool)
@@ -104,7 +107,7 @@ class Worker:
         """Run the tests here against proxies."""
         with self._start(job, None, ()) as channel:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
-            link = Link(channel, self._deserted, self.idle)
+            link = Link(channel, self._deserted, self.idle, job["exact"])
             tester.run(self.tests, job, link, Report(spool.write))
         self.parent.sendall(DONE)
         outcome = self._message()
