@@ -29,6 +29,7 @@ from plain import encode
 from recorder import PROGRAM, Recorder, Report, describe
 from show import show
 from system import new_main
+from tail import Tail
 
 
 def writer(descriptor: int):
@@ -157,9 +158,9 @@ def snapshot(originals: list, arguments: tuple, options: dict) -> bytes | None:
         return None
 
 
-def run_tests(job: dict, descriptor: int) -> None:
+def run_tests(job: dict, descriptor: int, tail: Tail) -> None:
     """The weaker mode: run assertions, checks and calls here. They come down the socket, once, before the program."""
-    report, read = Report(writer(descriptor)), reader(descriptor)
+    report, read = Report(tail.writer(writer(descriptor))), reader(descriptor)
     # Marker and tests are taken before the program runs and changes anything.
     marker, items = marshal.loads(read(*LENGTH.unpack(read(LENGTH.size))))
     items, loads = marshal.loads(items), marshal.loads
@@ -188,9 +189,9 @@ def run_code(kind: str, code, namespace: dict, entry: object, missing: BaseExcep
         namespace["check"](entry)
 
 
-def run_calls(job: dict, descriptor: int) -> None:
+def run_calls(job: dict, descriptor: int, tail: Tail) -> None:
     """Call the entry point with each input."""
-    report, loads = Report(writer(descriptor)), marshal.loads
+    report, loads = Report(tail.writer(writer(descriptor))), marshal.loads
     namespace = load(job, "program", report)
     if namespace is None:
         return
@@ -220,7 +221,7 @@ def run_call(report: Report, item: tuple, entry, missing: BaseException | None, 
         report.send(VALUE, index, data)
 
 
-def run_main(job: dict, descriptor: int) -> int:
+def run_main(job: dict, descriptor: int, _: Tail) -> int:
     """Run a whole program as ``__main__`` on its standard input; the exit status."""
     stream = partial(open, encoding="utf-8", errors="surrogateescape", closefd=False)
     sys.stdin = sys.__stdin__ = stream(0)
@@ -246,7 +247,7 @@ def finish_main(code: object) -> int:
     return 0 if code is None else code & 0xFF if isinstance(code, int) else 1
 
 
-def run_proxy(job: dict, descriptor: int) -> None:
+def run_proxy(job: dict, descriptor: int, _: Tail) -> None:
     """Load the program and answer what the worker's proxies ask."""
     servant = Servant(job, descriptor)
     namespace = load(job, "program", servant.report)
@@ -277,11 +278,11 @@ def warm_up() -> None:
 RUNS = {"proxy": run_proxy, "in_process": run_tests, "calls": run_calls, "main": run_main}
 
 
-def start(job: dict, descriptor: int) -> None:
+def start(job: dict, descriptor: int, tail: Tail) -> None:
     """Enter the child's work; never returns."""
     status = 70  # the child's own failure
     leave = os._exit
     try:
-        status = RUNS[job["run"]](job, descriptor) or 0
+        status = RUNS[job["run"]](job, descriptor, tail) or 0
     finally:
         leave(status)

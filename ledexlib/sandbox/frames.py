@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
 
 FRAME = struct.Struct("<cIQ")  # kind, test, length of the payload
 SETUP = b"S"  # the problem's setup raised this
@@ -26,11 +25,13 @@ LENGTH = struct.Struct("<Q")  # of a message between a worker and its caller, wh
 KINDS = frozenset((SETUP, LOAD, READY, PASS, FAIL, ERROR, VALUE, OPAQUE, END))
 
 
-def frames(report: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Kind, test, place and length of the payload of each frame between two places, up to the first that is none."""
+def frames(report: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Kind, test, place and length of the payload of each frame between two places, up to the first that is none.
+
+    ``report`` is any buffer.
+    """
     while start + FRAME.size <= end:
-        report.seek(start)
-        kind, test, length = FRAME.unpack(report.read(FRAME.size))
+        kind, test, length = FRAME.unpack_from(report, start)
         start += FRAME.size
         if kind not in KINDS or length > end - start:
             return

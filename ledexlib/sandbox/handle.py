@@ -7,8 +7,8 @@ arrives as an open file without a name, so that it takes no memory here and is g
 from __future__ import annotations
 
 import contextlib
-import io
 import marshal
+import mmap
 import os
 import select
 import shutil
@@ -22,11 +22,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from ledexlib.sandbox.frames import LENGTH
 from ledexlib.sandbox.jobs import LAYERS, Job, Limits
-from ledexlib.sandbox.judge import Outcome
+from ledexlib.sandbox.judge import Buffer, Outcome
 from ledexlib.sandbox.suite import Suite
 
 SCRIPT = Path(__file__).with_name("start.py")
@@ -146,7 +145,7 @@ class Handle:
                 return
             del self.outbox[:sent]
 
-    def replies(self) -> list[tuple[Task, list[Outcome], BinaryIO]]:
+    def replies(self) -> list[tuple[Task, list[Outcome], Buffer]]:
         """What has arrived, task by task; raises OSError or EOFError if the worker has gone."""
         while True:
             try:
@@ -171,13 +170,15 @@ class Handle:
                 (self.layers,) = outcomes
         return found
 
-    def _reply(self, ticket: int, outcomes: list[dict], report: bytes | None) -> tuple[Task, list[Outcome], BinaryIO]:
+    def _reply(self, ticket: int, outcomes: list[dict], report: bytes | None) -> tuple[Task, list[Outcome], Buffer]:
         expected, task = self.tasks.popleft()
         if ticket != expected:
             raise EOFError(f"the worker answered {ticket} when {expected} was due")
         self.since = time.monotonic()
-        stream = io.BytesIO(report) if report is not None else os.fdopen(self.files.popleft(), "rb")
-        return task, [Outcome(**outcome) for outcome in outcomes], stream
+        if report is None:
+            with os.fdopen(self.files.popleft(), "rb") as file:
+                report = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return task, [Outcome(**outcome) for outcome in outcomes], report
 
     def wake(self) -> None:
         """Let it go on if a program, or anyone else, has stopped it."""

@@ -6,10 +6,11 @@ test's word and the end marker, and the values of calls are compared here.
 
 from __future__ import annotations
 
+import mmap
 import re
 import signal
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 from ledexlib.records import Status, Verdict
 from ledexlib.sandbox import plain, show
@@ -17,6 +18,7 @@ from ledexlib.sandbox.compare import same, same_output
 from ledexlib.sandbox.frames import END, ERROR, FAIL, LOAD, OPAQUE, PASS, READY, SETUP, VALUE, frames
 from ledexlib.sandbox.suite import Expected, Suite
 
+Buffer = bytes | mmap.mmap  # a report, or the file that has it mapped into memory
 VALUE_BYTES = 64 << 20  # a larger result is not compared but wrong
 TEXT_BYTES = 64 << 10
 
@@ -87,7 +89,7 @@ def overdue(suite: Suite) -> Verdict:
 
 
 def verdict(
-    suite: Suite, program: str, outcomes: list[Outcome], report: BinaryIO, marker: bytes, scratch: str
+    suite: Suite, program: str, outcomes: list[Outcome], report: Buffer, marker: bytes, scratch: str
 ) -> Verdict:
     """The verdict on a program from its executions: one, or for stdin tests one each."""
     reading = _Reading(suite, program, report, marker)
@@ -109,7 +111,7 @@ def verdict(
 class _Reading:
     """Collects the results of a program's tests from its report."""
 
-    def __init__(self, suite: Suite, program: str, report: BinaryIO, marker: bytes) -> None:
+    def __init__(self, suite: Suite, program: str, report: Buffer, marker: bytes) -> None:
         self.suite = suite
         self.program = program
         self.report = report
@@ -123,6 +125,11 @@ class _Reading:
     def tests(self, outcomes: list[Outcome]) -> None:
         """Read the report of assertions, checks and calls."""
         (outcome,) = outcomes
+        expected = self.suite.expected
+        if expected is not None and expected.is_whole and memoryview(self.report) == memoryview(expected.report):
+            self.results = dict.fromkeys(range(len(self.suite.cases)), PASSED)
+            self.closed = True
+            return
         for kind, index, place, length in frames(self.report, 0, outcome.report):
             if kind == END:
                 self.closed = self._payload(place, length) == self.marker
@@ -224,8 +231,7 @@ class _Reading:
         return "error", f"{source}\n{outcome.ending} {where}".lstrip()
 
     def _payload(self, place: int, length: int) -> bytes:
-        self.report.seek(place)
-        return self.report.read(length)
+        return self.report[place : place + length]
 
     def _texts(self, place: int, length: int, count: int) -> list[Any]:
         """The texts of a frame, always ``count`` of them: a report is the program's word, its form is checked."""
@@ -270,7 +276,7 @@ def wanted_value(suite: Suite, index: int) -> tuple[bytes | None, str]:
     return None, f"the reference gives no expected value: it {why} for {suite.text(index)}"
 
 
-def expectation(suite: Suite, outcomes: list[Outcome], report: BinaryIO, marker: bytes) -> Expected:
+def expectation(suite: Suite, outcomes: list[Outcome], report: Buffer, marker: bytes) -> Expected:
     """What the reference returned for each call, from the report of its execution."""
     (outcome,) = outcomes
     found: dict[int, tuple[bytes, int, int]] = {}
@@ -283,4 +289,6 @@ def expectation(suite: Suite, outcomes: list[Outcome], report: BinaryIO, marker:
             fault = f"failed with {reading._error(place, length)}"
         elif kind == END:
             fault = ""
-    return Expected(report, found, outcome.cpu, fault)
+    of_calls = all(case.call is not None and case.value is None for case in suite.cases)
+    values = len(found) == len(suite.cases) and all(kind == VALUE for kind, _, _ in found.values())
+    return Expected(report, found, outcome.cpu, fault, is_whole=of_calls and values and not fault)

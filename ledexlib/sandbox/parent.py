@@ -35,6 +35,7 @@ import seccomp
 from frames import LENGTH
 from isolation import Confinement, Layers
 from system import Clock, Idle, children, clear_directory, limit_within, running_tasks, set_limit
+from tail import Tail
 
 FILES = os.listdir(os.path.dirname(os.path.abspath(__file__)))
 CHUNK = 1 << 20
@@ -45,8 +46,9 @@ JOB, DONE = b"J", b"D"  # messages from the worker: a program to run, and that i
 class Parent:
     """Serves the worker's socket, one program after the other."""
 
-    def __init__(self, sock: socket.socket, idle: Idle, confinement: Confinement) -> None:
+    def __init__(self, sock: socket.socket, idle: Idle, tail: Tail, confinement: Confinement) -> None:
         self.sock = sock
+        self.tail = tail
         self.descriptor = sock.fileno()
         self.idle = idle
         self.box = confinement.box
@@ -100,7 +102,7 @@ class Parent:
         if pid == 0:
             try:
                 self._enter(job["limits"], descriptors)
-                candidate.start(job, descriptors[0])
+                candidate.start(job, descriptors[0], self.tail)
             finally:
                 os._exit(70)
         for descriptor in descriptors:
@@ -201,7 +203,7 @@ class Parent:
         os.chdir(self.scratch)
 
 
-def main(sock: socket.socket, idle: Idle, box: str, layers: Layers, number: int) -> None:
+def main(sock: socket.socket, idle: Idle, tail: Tail, box: str, layers: Layers, number: int) -> None:
     """Serve until the worker, whose number this is, hangs up. The first message tells which layers are active."""
     if linux.AVAILABLE:
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
@@ -224,4 +226,4 @@ def main(sock: socket.socket, idle: Idle, box: str, layers: Layers, number: int)
     sock.sendall(LENGTH.pack(len(body)) + body)
     gc.collect()
     gc.freeze()
-    Parent(sock, idle, confinement).serve()
+    Parent(sock, idle, tail, confinement).serve()

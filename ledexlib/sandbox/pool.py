@@ -13,13 +13,13 @@ import signal
 import time
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from ledexlib.records import Verdict
 from ledexlib.sandbox import judge
 from ledexlib.sandbox.handle import Handle, Task
 from ledexlib.sandbox.jobs import LAYERS, Job, Limits
-from ledexlib.sandbox.judge import Outcome
+from ledexlib.sandbox.judge import Buffer, Outcome
 from ledexlib.sandbox.suite import suite_of
 
 QUEUED = 2  # jobs a worker has at most
@@ -138,16 +138,14 @@ class Pool:
             if worker.is_overdue():
                 self._replace(worker, "no answer")
 
-    def _settle(self, task: Task, outcomes: list[Outcome], report: BinaryIO, scratch: str) -> None:
+    def _settle(self, task: Task, outcomes: list[Outcome], report: Buffer, scratch: str) -> None:
         """Take a task's outcome: a verdict, a reference's results, or a run to be done again in another way."""
         last = outcomes[-1]
         if last.untransportable:
-            report.close()
             task.suite.in_process = True
             self.ready.appendleft(task)
             return
         if last.timed_out and last.cpu < BELIEVED * task.timeout and not task.alone:
-            report.close()
             task.alone = True
             self.alone.append(task)
             return
@@ -155,8 +153,7 @@ class Pool:
             task.suite.expected = judge.expectation(task.suite, outcomes, report, task.marker)
             self.ready.extend(self.parked.pop(id(task.suite)))
             return
-        with report:
-            verdict = judge.verdict(task.suite, task.job.program, outcomes, report, task.marker, scratch)
+        verdict = judge.verdict(task.suite, task.job.program, outcomes, report, task.marker, scratch)
         self.done.append((task.job.id, verdict))
 
     def _replace(self, worker: Handle, why: str) -> None:

@@ -28,6 +28,7 @@ import socket  # noqa: E402
 import parent  # noqa: E402
 from isolation import Layers, enter_worker, leave_privileges  # noqa: E402
 from system import Idle  # noqa: E402
+from tail import Tail  # noqa: E402
 
 os.register_at_fork = register
 STACK_BYTES = 64 << 20  # C stack, for deep recursion through C code; the default gap above the stack allows it
@@ -38,14 +39,14 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES if hard < 0 else min(STACK_BYTES, hard), hard))
     caller, folder, layers = socket.socket(fileno=int(sys.argv[1])), sys.argv[2], Layers(sys.argv[3].split(","))
     ours, theirs = socket.socketpair()
-    idle, number = Idle(folder), os.getpid()
+    idle, tail, number = Idle(folder), Tail(), os.getpid()
     enter_worker(layers)
     pid = os.fork()
     if pid == 0:
         try:
             caller.close()
             ours.close()
-            parent.main(theirs, idle, os.path.join(folder, "box"), layers, number)
+            parent.main(theirs, idle, tail, os.path.join(folder, "box"), layers, number)
             os._exit(0)
         except BaseException:
             sys.excepthook(*sys.exc_info())
@@ -56,7 +57,7 @@ def main() -> None:
     import worker
 
     del sys.path[0]
-    worker.main(caller, ours, pid, idle, folder)
+    worker.main(caller, ours, pid, (idle, tail), folder)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ import ast
 import builtins
 import marshal
 import math
+import mmap
 import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import Any
 
 from ledexlib.records import Assertion, Call, Check, InputOutput, Mode
 from ledexlib.sandbox import plain
@@ -42,16 +43,16 @@ class TestCase:
 class Expected:
     """What the reference returned: for each test, kind of frame, place and length in its report; its processor time."""
 
-    report: BinaryIO
+    report: bytes | mmap.mmap
     frames: dict[int, tuple[bytes, int, int]]
     seconds: float
     fault: str = ""
+    is_whole: bool = False  # whether a program that reports the same, byte for byte, passes
 
     def value(self, index: int) -> bytes:
         """The encoded value of a test, which ``frames`` must have."""
         _, place, length = self.frames[index]
-        self.report.seek(place)
-        return self.report.read(length)
+        return self.report[place : place + length]
 
 
 @dataclass

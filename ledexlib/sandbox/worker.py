@@ -25,6 +25,7 @@ from recorder import Report
 from remote import SLOW, Link
 from streams import Capture, Spool
 from system import Idle, set_limit
+from tail import Tail
 
 REPORT_BYTES = 512 << 20  # of a report: the values of all calls of a program
 NOTE_BYTES = 64 << 10  # of the report of a stdin program: its exception
@@ -36,11 +37,11 @@ LOOK = struct.pack("ll", 1, 0)  # seconds and microseconds without an answer aft
 class Worker:
     """Serves jobs from a socket, one after the other."""
 
-    def __init__(self, sock: socket.socket, parent: socket.socket, pid: int, idle: Idle, folder: str) -> None:
+    def __init__(self, sock: socket.socket, parent: socket.socket, pid: int, shared: tuple[Idle, Tail], folder: str):
         self.sock = sock
         self.parent = parent
         self.pid = pid  # the parent's
-        self.idle = idle
+        self.idle, self.tail = shared
         self.folder = folder
         self.suite: tuple[bytes | None, bytes | None] = (None, None)  # setup and tests of the last job that had them
         self.tests: tester.Suite | None = None
@@ -95,6 +96,7 @@ class Worker:
         """Have a program started; our end of its channel."""
         ours, theirs = socket.socketpair()
         self.idle.start()
+        self.tail.start()
         wanted = ("program", "entry_point", "run", "names", "classes", "limits")
         body = marshal.dumps({name: job[name] for name in wanted} | {"setup": self.suite[0], "inputs": inputs})
         with theirs:
@@ -138,9 +140,10 @@ class Worker:
         sink, limit = (note.extend, NOTE_BYTES) if stdin is not None else (spool.write, REPORT_BYTES)
         captures.append(Capture(channel.detach(), sink, limit))
         outcome = self._collect(captures)
-        spool.write(note)
+        rest = bytes(note) if stdin is not None else self.tail.taken()
+        spool.write(rest)
         return outcome | {
-            "report": captures[-1].kept,
+            "report": len(rest) if stdin is not None else captures[-1].kept + len(rest),
             "output": captures[0].kept if stdin is not None else 0,
             "dropped": sum(capture.dropped for capture in captures),
             "fault": "",
@@ -201,10 +204,10 @@ class Worker:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def main(sock: socket.socket, parent: socket.socket, pid: int, idle: Idle, folder: str) -> None:
+def main(sock: socket.socket, parent: socket.socket, pid: int, shared: tuple[Idle, Tail], folder: str) -> None:
     """Serve the caller's socket until it is closed."""
     set_limit("RLIMIT_AS", MEMORY_BYTES)
-    worker = Worker(sock, parent, pid, idle, folder)
+    worker = Worker(sock, parent, pid, shared, folder)
     try:
         worker.serve()
     finally:
