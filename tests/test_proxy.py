@@ -124,7 +124,7 @@ ROWS = {
         "timed out in the tests' own code, on a value of the program's",
     ),
     "a value far too large": (
-        "def f(): return 'x' * (20 << 20)", ["assert f() == 3"], 0,
+        "def f(): return 'x' * (10 << 20)", ["assert f() == 3"], 0,
         "assert f() == 3\nthe results were more data than allowed before the end of test 1 of 1",
     ),
 }  # fmt: skip

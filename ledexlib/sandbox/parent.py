@@ -34,12 +34,13 @@ import linux
 import seccomp
 from frames import LENGTH
 from isolation import Confinement, Layers
-from system import Clock, Idle, children, clear_directory, limit_within, running_tasks, set_limit
+from system import Clock, Idle, children, clear_directory, family_memory, limit_within, running_tasks, set_limit
 from tail import Tail
 
 FILES = os.listdir(os.path.dirname(os.path.abspath(__file__)))
 CHUNK = 1 << 20
 PATIENCE = 0.02  # seconds between two looks at a child's time, at least
+LOOK = 0.25  # seconds between two looks at the memory of a program and its children, at most
 JOB, DONE = b"J", b"D"  # messages from the worker: a program to run, and that its tests are over
 
 
@@ -154,7 +155,9 @@ class Parent:
                     left = min(timeout - clock.own(self.idle.read()), most_wall - wall)
                 if left <= 0:
                     return True
-                left = max(left, PATIENCE)
+                if self.is_first and family_memory() > limits["memory"]:
+                    return False  # to be killed
+                left = min(max(left, PATIENCE), LOOK)
                 if ended is None:  # without pidfd: look now and then whether the child has ended
                     left = min(left, 0.002)
                     if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:

@@ -29,7 +29,7 @@ from system import Idle
 SLOW, UNTRANSPORTABLE = "slow", "untransportable"  # the tests took too long; a test passes what cannot be sent
 TOO_LARGE = "the results were more data than allowed"
 NONSENSE = "the program's process sent what is no value"
-ANSWER_BYTES = 16 << 20  # a longer answer ends the conversation
+ANSWER_BYTES = 8 << 20  # a longer answer ends the conversation
 DEPTH = 20_000  # of a request, such as a list of linked nodes: what the stack of 64 MB allows
 TAKE = 1024  # items of an iterator fetched at once, at most
 NAME = 80  # characters of a type's name
