@@ -37,6 +37,11 @@ ROWS = {
         ["l = [3, 1, 2]\nf(l)\nassert l == [1, 2, 3]", "d = {'a': [2, 1]}\nf(d['a'])\nassert d == {'a': [1, 2]}"],
         2, "",
     ),
+    "the order of a set": (
+        "def f(x): return tuple(x)",
+        ["s = {12, 13, 14, 15, 16}\nassert f(s) == tuple(s)", "assert f({6, 7, 8, 9, 10, 11}) == (6, 7, 8, 9, 10, 11)"],
+        2, "",
+    ),
     "aliases": (
         "def f(x): x.sort(); return x",
         ["l = [3, 1, 2]\nassert f(l) is l\nassert l == [1, 2, 3]",

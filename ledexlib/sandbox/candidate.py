@@ -136,6 +136,9 @@ class Servant:
 
     def answer(self, request: bytes) -> None:
         operation, number, arguments, options = self.request(request)
+        # A set comes sorted, item by item; the table of its copy is as large as that of a literal in the tests, so that
+        # a program which depends on the order of a set sees the order that it would see there.
+        arguments = tuple([set(argument) if type(argument) is set else argument for argument in arguments])
         originals = mutables((arguments, options), self.classes, self.numbers)
         before = snapshot(originals, arguments, options)
         try:
