@@ -58,6 +58,8 @@ class Parent:
         self.tasks = running_tasks()
         self.is_limited = False
         self.is_first = confinement.layers.active("pid_namespace")
+        # Where /proc shows the namespace alone, all its processes are the program's.
+        self.sees_family = self.is_first and os.readlink("/proc/self") == str(os.getpid())
         self.filter_signals = confinement.signals_are_filtered()
         os.chdir(self.scratch)
 
@@ -155,7 +157,7 @@ class Parent:
                     left = min(timeout - clock.own(self.idle.read()), most_wall - wall)
                 if left <= 0:
                     return True
-                if self.is_first and family_memory() > limits["memory"]:
+                if self.sees_family and family_memory() > limits["memory"]:
                     return False  # to be killed
                 left = min(max(left, PATIENCE), LOOK)
                 if ended is None:  # without pidfd: look now and then whether the child has ended
