@@ -60,7 +60,14 @@ def parse_answer(text: str, problem: Problem | None = None) -> Answer:
     ``problem`` says which name the program must define, so that the right one of several blocks is taken, and which
     stub a bare function body completes. Never raises: an answer without a program has code "".
     """
-    lines = _clean(text).split("\n")
+    return locate_answer(text, problem)[0]
+
+
+def locate_answer(text: str, problem: Problem | None = None) -> tuple[Answer, int]:
+    """The answer, and where in the text (its line ends unified) the lines of its program begin; else the length."""
+    text = unify_lines(text)
+    cleaned = _clean(text)
+    lines = cleaned.split("\n")
     blocks = list(_fenced(lines, problem))
     first, last = _markers(lines, blocks)
     blocks = [block for block in blocks if first <= block.start and block.end <= last]
@@ -72,8 +79,15 @@ def parse_answer(text: str, problem: Problem | None = None) -> Answer:
         program = found if program is None or (found and found.rank > program.rank) else program
     lines = lines[:last]
     if program is None or (program.rank == EXAMPLES and problem is not None and problem.entry_point):
-        return Answer(_explanation(lines, []), "")
-    return Answer(_explanation(lines[: program.start], lines[program.end :]), programs.complete(program.code, problem))
+        return Answer(_explanation(lines, []), ""), len(text)
+    start = text.rfind(cleaned) + sum(len(line) + 1 for line in lines[: program.start])
+    explanation = _explanation(lines[: program.start], lines[program.end :])
+    return Answer(explanation, programs.complete(program.code, problem)), start
+
+
+def unify_lines(text: str) -> str:
+    """The text with every line ended by a line feed."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse_solution(text: str, problem: Problem) -> str:
@@ -82,8 +96,8 @@ def parse_solution(text: str, problem: Problem) -> str:
 
 
 def _clean(text: str) -> str:
-    """The answer proper: unified line ends, no closing special tokens, no thoughts before the answer."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip()
+    """The answer proper: no closing special tokens, no thoughts before the answer."""
+    text = text.rstrip()
     while token := _END_TOKEN.search(text[-40:]):
         text = text[: -len(token.group())].rstrip()
     thought = _THOUGHT_END.search(text)
