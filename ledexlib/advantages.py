@@ -15,7 +15,6 @@ Taken literally (``credit: paper``) the sum runs through to R(r), so that the ex
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -134,18 +133,3 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor, reduce: Re
         return float("nan")
     total, rest = y2 / n - (y1 / n) ** 2, e2 / n - (e1 / n) ** 2
     return float(1 - rest / total) if total > 1e-12 else float("nan")
-
-
-@dataclass
-class KLController:
-    """β, the weight of the KL penalty; adaptive with a ``target`` in nats an answer (Ziegler et al. 2019, eq. 4)."""
-
-    beta: float
-    target: float | None = None  # None: β is fixed
-    horizon: int = 10_000  # answers over which β may grow by about a fifth for each unit of relative error
-
-    def update(self, kl: float, answers: int) -> None:
-        """Move β after ``answers`` answers with this mean KL (their tokens' sum)."""
-        if self.target is not None:
-            error = min(max(kl / self.target - 1, -0.2), 0.2)
-            self.beta *= 1 + error * answers / self.horizon

@@ -34,18 +34,22 @@ class TransformersGenerator:
     float16 where the GPU lacks it), else on the CPU in float32; ``device`` may be "auto" to spread it over several.
     ``stop`` ends the completions of text prompts; answers to conversations end with their turn. A batch holds at most
     ``max_batch_tokens`` tokens (rows times longest prompt and completion), which bounds the memory of its cache.
+    ``loaded`` are a model and its tokenizer to use as they are, such as a policy in training.
     """
 
     def __init__(
         self, path: str | Path, device: str | None = None, dtype: str | None = None, stop: Sequence[str] = STOP,
-        max_batch_tokens: int = 65_536, name: str | None = None,
+        max_batch_tokens: int = 65_536, name: str | None = None, loaded: tuple[Any, Any] | None = None,
     ) -> None:  # fmt: skip
         gpu = torch.cuda.is_available()
         device = device or ("cuda" if gpu else "cpu")
         dtype = dtype or (("bfloat16" if torch.cuda.is_bf16_supported() else "float16") if gpu else "float32")
         self.name = name or str(path)
-        self.tokenizer = AutoTokenizer.from_pretrained(path)
-        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map=device).eval()
+        if loaded:
+            self.model, self.tokenizer = loaded
+        else:
+            self.tokenizer = AutoTokenizer.from_pretrained(path)
+            self.model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map=device).eval()
         self.max_batch_tokens = max_batch_tokens
         self.context = getattr(self.model.config, "max_position_embeddings", None)
         self._ends = _end_ids(self.model.generation_config, self.tokenizer)
@@ -72,6 +76,28 @@ class TransformersGenerator:
                 for (i, _), completion in zip(batch, self._run(batch, encoded, sampling, chat), strict=True):
                     answers[i].append(completion)
         return answers
+
+    def sample_ids(
+        self, prompts: Sequence[list[int]], seeds: Sequence[tuple[int, ...]], sampling: Sampling
+    ) -> list[list[int]]:
+        """The tokens of one answer to each prompt of tokens, the turn's end included if it came.
+
+        Every answer depends on its prompt and its seed alone, whatever else is in the batch (but for rounding). Equal
+        prompts are read once.
+        """
+        answers: dict[int, list[int]] = {}
+        rows = [(number, 0) for number in sorted(range(len(prompts)), key=lambda n: len(prompts[n]))]
+        for batch in self._batches(rows, list(prompts), sampling.max_tokens):
+            numbers = [number for number, _ in batch]
+            unique = sorted({tuple(prompts[number]) for number in numbers})
+            places = {prompt: place for place, prompt in enumerate(unique)}
+            noise = [np.random.default_rng(seeds[number]).random(sampling.max_tokens) for number in numbers]
+            tokens, _ = self._sample(
+                [list(prompt) for prompt in unique], [places[tuple(prompts[number])] for number in numbers],
+                np.array(noise), [sampling.max_tokens] * len(numbers), sampling, self._turn_ends, self._turn_stop,
+            )  # fmt: skip
+            answers.update(zip(numbers, tokens, strict=True))
+        return [answers[number] for number in range(len(prompts))]
 
     def _batches(self, rows: list[Row], encoded: list[list[int]], max_tokens: int) -> Iterator[list[Row]]:
         batch: list[Row] = []

@@ -258,6 +258,67 @@ class Params(BaseModel):
         None, description="accelerate's configuration file for them, such as for FSDP or DeepSpeed"
     )
 
+    # Reinforcement learning
+    ppo_algorithm: Literal["ppo", "grpo"] = Field(
+        "ppo", description="ppo learns a value head; grpo compares the answers to a prompt with each other"
+    )
+    ppo_credit: Literal["paper", "isolated", "single"] = Field(
+        "paper",
+        description="explanation tokens see R(e) and later R(r) (paper's formula), R(e) alone, or one final reward",
+    )
+    ppo_explain: Real = Field(
+        0.5, ge=0, le=1, description="share of prompts that ask for an explanation before the repair"
+    )
+    ppo_steps: int = Field(100, ge=1, description="batches of answers that are sampled and learned from")
+    ppo_batch: int = Field(64, ge=2, description="answers in a batch (paper: 64)")
+    ppo_generations: int = Field(4, ge=2, description="answers to each prompt of a batch")
+    ppo_minibatches: int = Field(1, ge=1, description="steps of the optimizer in a pass over a batch")
+    ppo_epochs: int = Field(2, ge=1, description="passes over each batch")
+    ppo_temperature: Real = Field(1.0, gt=0, description="sampling temperature of answers")
+    ppo_max_tokens: int = Field(512, ge=1, description="longest answer, in tokens")
+    ppo_max_length: int = Field(2048, ge=2, description="longest prompt and answer; longer prompts are left out")
+    ppo_method: Literal["full", "lora"] = Field(
+        "full", description="full trains all weights, lora adapters of `sft_lora_rank` that are merged at the end"
+    )
+    ppo_lr: Real = Field(2e-6, gt=0, description="highest learning rate of the policy (paper: 2e-6)")
+    ppo_value_lr: Real | None = Field(
+        None, description="learning rate of the value head; None: that of the policy"
+    )
+    ppo_warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate rises")
+    ppo_schedule: Literal["constant_with_warmup", "linear", "cosine"] = Field(
+        "constant_with_warmup", description="how the learning rate falls after that"
+    )
+    ppo_gamma: Real = Field(0.99, ge=0, le=1, description="discount of later rewards (paper: 0.99)")
+    ppo_lambda: Real = Field(1.0, ge=0, le=1, description="weight of later errors of the value (paper: 1)")
+    ppo_clip: Real = Field(0.2, gt=0, description="how far a token's probability ratio counts, from 1")
+    ppo_whiten: bool = Field(True, description="scale advantages to mean 0 and variance 1, each segment by itself")
+    ppo_value_coef: Real = Field(0.5, ge=0, description="weight of the value's loss")
+    ppo_value_clip: Real | None = Field(None, description="how far a value may move in a batch; None: no limit")
+    ppo_value_detached: bool = Field(True, description="keep the value's gradient out of the policy's weights")
+    ppo_kl: Literal["adaptive", "fixed"] = Field("adaptive", description="whether the weight of the KL penalty adapts")
+    ppo_kl_coef: Real = Field(0.05, ge=0, description="weight of the KL penalty, at first; 0 uses no reference model")
+    ppo_kl_target: Real = Field(6.0, gt=0, description="KL from the SFT model that it adapts to, in nats an answer")
+    ppo_kl_horizon: int = Field(10000, ge=1, description="answers in which the weight grows by a fifth at most")
+    ppo_stop_kl: Real | None = Field(None, description="stop at a KL of more nats an answer; None: never")
+    ppo_stop_drop: Real | None = Field(
+        None, description="stop when the reward falls by so many points from its best; None: never"
+    )
+    ppo_device_batch: int = Field(
+        8, ge=1, description="answers on a device at once; the batch is reached by accumulation"
+    )
+    ppo_gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory, a third slower"
+    )
+    ppo_vllm: bool = Field(False, description="sample answers with vLLM in the same process; needs a GPU and vllm")
+    ppo_save_every: int = Field(10, ge=1, description="batches between checkpoints, from which a killed run goes on")
+    ppo_shown: int = Field(4, ge=0, description="answers of each batch kept token by token, to look at")
+    ppo_processes: int | None = Field(
+        None, ge=1, description="processes that train together by `accelerate launch`; None: one for each GPU"
+    )
+    ppo_accelerate_config: str | None = Field(
+        None, description="accelerate's configuration file for them, such as for FSDP or DeepSpeed"
+    )
+
 
 FIELDS: Mapping[str, Any] = Params.model_fields
 

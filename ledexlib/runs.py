@@ -37,6 +37,7 @@ NOT_IN_KEY = frozenset({
     "model_endpoints", "teacher_endpoints",  # who serves the model that `model` and `teacher` name
     "cost_per_million_input", "cost_per_million_output",  # a price in the log
     "sft_save_every", "sft_processes", "sft_accelerate_config",  # how training is kept and spread
+    "ppo_save_every", "ppo_processes", "ppo_accelerate_config",
 })  # fmt: skip
 
 R = TypeVar("R", bound=BaseModel)

@@ -1,0 +1,280 @@
+"""Reinforcement learning with two rewards (paper section 3), from the fine-tuned model and the verified trajectories.
+
+A stage's folder gets the log, answers to look at, checkpoints and, last, ``model``, an ordinary transformers folder.
+A killed training goes on from its last whole checkpoint with the same curve. Several processes train together with
+``accelerate launch -m ledexlib.ppo PARAMS.yaml [--run NAME]``, which the notebook does by itself where there is more
+than one GPU. The parts: ``segments``, ``advantages``, ``rollouts``, ``ppo_trainer``, ``control``, ``ppo_log``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import datasets
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
+from trl import GRPOConfig
+
+from ledexlib import params, rewards, rollouts, runs
+from ledexlib.artifacts import JsonLines, read_json
+from ledexlib.embeddings import Encoder
+from ledexlib.launch import launch
+from ledexlib.params import ParameterError, Params
+from ledexlib.ppo_log import STOPPED, Recorder, Update, read_log
+from ledexlib.ppo_trainer import BEST, RepairTrainer
+from ledexlib.prompts import Message
+from ledexlib.records import Problem, Trajectory
+from ledexlib.rewards import Scorer
+from ledexlib.rollouts import Ask, Asks, Judge
+from ledexlib.sft import last_checkpoint
+
+STAGE = "05_ppo"
+
+
+def check(p: Params) -> None:
+    """Raise ParameterError for settings that cannot work, before any work."""
+    if p.ppo_batch % p.ppo_generations:
+        raise ParameterError(f"ppo_batch = {p.ppo_batch} is not a multiple of ppo_generations = {p.ppo_generations}")
+    if p.ppo_max_tokens >= p.ppo_max_length:
+        raise ParameterError(f"ppo_max_length = {p.ppo_max_length} leaves no room for a prompt before ppo_max_tokens")
+    if p.ppo_accelerate_config and not runs.resolve(p.ppo_accelerate_config).is_file():
+        raise ParameterError(f"ppo_accelerate_config = '{p.ppo_accelerate_config}': no such file")
+    if p.ppo_vllm and not (torch.cuda.is_available() and importlib.util.find_spec("vllm")):
+        raise ParameterError("ppo_vllm = True: needs a GPU and the package vllm: pip install 'ledexlib[vllm]'")
+    _micro_batches(p, processes(p))
+
+
+def processes(p: Params) -> int:
+    """How many processes train together."""
+    return p.ppo_processes or max(1, torch.cuda.device_count())
+
+
+def _micro_batches(p: Params, world: int) -> tuple[int, int]:
+    """Answers on a device at once, and the micro-batches that a process makes of a batch."""
+    device = min(p.ppo_device_batch, max(1, p.ppo_batch // world // p.ppo_minibatches))
+    if p.ppo_batch % (device * world * p.ppo_minibatches):
+        raise ParameterError(
+            f"ppo_batch = {p.ppo_batch} is not a multiple of ppo_device_batch × processes × ppo_minibatches = "
+            f"{device} × {world} × {p.ppo_minibatches}"
+        )
+    return device, p.ppo_batch // (device * world)
+
+
+# Data
+
+
+class Sources(NamedTuple):
+    """What the training reads of the run's earlier stages."""
+
+    problems: list[Problem]
+    scorer: Scorer
+    tokenizer: PreTrainedTokenizerBase
+    model: Path
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of an answer's tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def sources(p: Params) -> Sources:
+    """Problems, rewards and the fine-tuned model of the run that the parameters name; all its stages must be there."""
+    run = runs.run_folder(p)
+    problems = JsonLines(run / "01_collect" / "problems.jsonl", Problem, "task_id", complete=True).read()
+    trajectories = JsonLines(run / "02_verify" / "trajectories.jsonl", Trajectory, complete=True).read()
+    ends = rewards.chosen_ends(p, read_json(run / "03_rewards" / "calibration.json"))
+    encoder = Encoder(p.encoder, runs.resolve(p.outputs) / "embeddings")
+    model = run / "04_sft" / "model"
+    tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
+    if tokenizer.chat_template is None or tokenizer.eos_token is None:
+        raise ParameterError(f"{model}: its tokenizer has no chat template or no end token; make it with 04_sft")
+    return Sources(problems, Scorer(trajectories, p, encoder, problems, ends), tokenizer, model)
+
+
+def make_asks(found: Sources, p: Params) -> Asks:
+    """All prompts of the run."""
+
+    def count(messages: Sequence[Message]) -> int:
+        asked = found.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)
+        return len(asked["input_ids"])
+
+    return rollouts.build_asks(found.scorer, found.problems, count, p)
+
+
+def dataset(asks: Sequence[Ask], p: Params) -> datasets.Dataset:
+    """The prompts of the whole training in their order, one row each; trl repeats it for its answers."""
+    n = p.ppo_steps * p.ppo_batch // p.ppo_generations
+    columns = ("solution_id", "task_id", "explain")
+    return datasets.Dataset.from_list([
+        {"prompt": list(asks[i].messages), **{name: getattr(asks[i], name) for name in columns}}
+        for i in rollouts.order(asks, p.ppo_explain, n, p.seed)
+    ])  # fmt: skip
+
+
+# Training
+
+
+def optimise(p: Params, folder: Path) -> Path:
+    """Train on the run's prompts, in this process or by ``accelerate launch``; the model's folder.
+
+    What an earlier, killed call left is taken up; a finished model is left as it is.
+    """
+    if not (folder / "model").exists():
+        if processes(p) == 1 and torch.cuda.device_count() <= 1:
+            train(p, folder)
+        else:
+            launch("ledexlib.ppo", p, folder, processes(p), p.ppo_accelerate_config)
+    return folder / "model"
+
+
+def train(p: Params, folder: Path) -> None:
+    """Train in this process, which may be one of several, and leave ``model`` in the folder."""
+    found = sources(p)
+    trainer = make_trainer(p, folder, found)
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+    last = folder / "checkpoints" / "last"
+    trainer.save_model(str(last))
+    if trainer.is_world_process_zero():
+        best = folder / "checkpoints" / BEST
+        chosen = best if trainer.stopped and best.exists() else last
+        if trainer.stopped:
+            (folder / STOPPED).write_text(f"{trainer.stopped}; kept the {chosen.name} policy\n", encoding="utf-8")
+        export(p, chosen, found, model_card(p, folder), folder / "model")
+        shutil.rmtree(folder / "checkpoints")
+
+
+def make_trainer(p: Params, folder: Path, found: Sources) -> RepairTrainer:
+    """The trainer of a run, ready to train."""
+    datasets.disable_progress_bars()
+    torch.manual_seed(p.seed)
+    config = _config(p, folder / "checkpoints")
+    updates = p.ppo_minibatches * p.ppo_epochs
+    recorder = Recorder(folder, p.ppo_steps, updates, p.ppo_shown)
+    judge = Judge(found.scorer, found.problems, found.decode, p)
+    gpu = torch.cuda.is_available()
+    model = AutoModelForCausalLM.from_pretrained(
+        found.model, dtype=torch.bfloat16 if gpu and p.ppo_method == "lora" else torch.float32
+    )
+    rows = dataset(make_asks(found, p).used, p)
+    trainer = RepairTrainer(model, p, config, rows, found.tokenizer, judge, _adapters(p))
+    recorder.trainer = trainer
+    trainer.add_callback(recorder)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _adapters(p: Params) -> LoraConfig | None:
+    if p.ppo_method == "full":
+        return None
+    all_linear = p.sft_lora_targets == ["all-linear"]
+    return LoraConfig(
+        r=p.sft_lora_rank, lora_alpha=p.sft_lora_alpha, task_type="CAUSAL_LM",
+        target_modules="all-linear" if all_linear else p.sft_lora_targets,
+    )  # fmt: skip
+
+
+def _config(p: Params, checkpoints: Path) -> GRPOConfig:
+    """What trl is told. Checkpoints lie between batches of answers, so that none is ever cut in two by a kill."""
+    gpu, world = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", 1))
+    device_batch, micro_batches = _micro_batches(p, world)
+    updates = p.ppo_minibatches * p.ppo_epochs
+    return GRPOConfig(
+        output_dir=str(checkpoints), seed=p.seed, report_to="none", disable_tqdm=True, use_cpu=not gpu, bf16=gpu,
+        num_train_epochs=1, shuffle_dataset=False,  # the prompts come in their order, all passes as one
+        remove_unused_columns=False, dataloader_pin_memory=gpu, ddp_find_unused_parameters=False,
+        per_device_train_batch_size=device_batch, steps_per_generation=micro_batches,
+        gradient_accumulation_steps=micro_batches // p.ppo_minibatches, num_iterations=p.ppo_epochs,
+        num_generations=p.ppo_generations, max_completion_length=p.ppo_max_tokens, temperature=p.ppo_temperature,
+        learning_rate=p.ppo_lr, warmup_steps=p.ppo_warmup_steps, lr_scheduler_type=p.ppo_schedule,
+        loss_type="dapo",  # the mean over all tokens of a step, however it is divided
+        epsilon=p.ppo_clip, beta=p.ppo_kl_coef, disable_dropout=True,
+        gradient_checkpointing=p.ppo_gradient_checkpointing, use_vllm=p.ppo_vllm, vllm_mode="colocate",
+        logging_steps=updates, save_strategy="steps", save_steps=updates * p.ppo_save_every, save_total_limit=1,
+    )  # fmt: skip
+
+
+def export(p: Params, trained: Path, found: Sources, card: str, to: Path) -> None:
+    """Make an ordinary transformers folder, at once, of what the trainer saved; adapters are merged."""
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    if p.ppo_method == "lora":
+        base = AutoModelForCausalLM.from_pretrained(found.model, dtype=dtype)
+        model = PeftModel.from_pretrained(base, trained).merge_and_unload()
+    else:
+        model = AutoModelForCausalLM.from_pretrained(trained, dtype=dtype)
+    unfinished = to.with_name(f".{to.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
+    AutoTokenizer.from_pretrained(found.model).save_pretrained(unfinished)
+    (unfinished / "README.md").write_text(card, encoding="utf-8")
+    os.replace(unfinished, to)
+
+
+def model_card(p: Params, folder: Path) -> str:
+    """A Markdown card that says what the model is, how it was trained and what came of it."""
+    log = read_log(folder).read()
+    few = max(1, len(log) // 10)
+
+    def mean(rows: Sequence[Update], name: str) -> str:
+        values = [v for row in rows if (v := row.metrics.get(name)) is not None]
+        return f"{sum(values) / len(values):.2f}" if values else "–"
+
+    names = ("reward", "code reward", "explanation reward", "repaired", "kl", "invalid")
+    came = "\n".join(
+        f"| {name} | {mean(log[:few], f'rollout/{name}')} | {mean(log[-few:], f'rollout/{name}')} |" for name in names
+    )
+    settings = "\n".join(f"| {name} | {getattr(p, name)} |" for name in Params.model_fields if name.startswith("ppo_"))
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [ledex, ppo, trl]
+---
+
+# {p.sft_model or p.model}, fine-tuned and then trained with two rewards to explain and repair its programs
+
+Run `{p.run}`, seed {p.seed}: {len(log)} batches of {p.ppo_batch} answers; wrong programs of {p.benchmark} ({p.split}).
+{(folder / STOPPED).read_text() if (folder / STOPPED).exists() else ""}
+| means over answers | first {few} batches | last {few} batches |
+|-|-|-|
+{came}
+
+| setting | |
+|-|-|
+{settings}
+
+Limits: rewarded are programs that pass their tests and resemble those that do, not programs proven right; nobody has
+read the explanations. A model trained with the simulated teacher is for testing the method. The base model's licence
+applies.
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """``python -m ledexlib.ppo``: train in the run's stage, which the notebook has opened."""
+    parser = argparse.ArgumentParser(prog="python -m ledexlib.ppo", description=__doc__.split("\n")[0])
+    parser.add_argument("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
+    parser.add_argument("--run", metavar="NAME", help="name of the run, its folder under outputs/")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
+    arguments = parser.parse_args(words)
+    named = [f"run={arguments.run}"] if arguments.run else []
+    try:
+        p = params.load(arguments.files, [*arguments.overrides, *named])
+        check(p)
+        folder = runs.run_folder(p) / STAGE
+        if not folder.exists():
+            raise ParameterError(f"there is no {folder}: run the first cells of notebooks/{STAGE}.ipynb")
+        if not (folder / "model").exists():
+            train(p, folder)
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

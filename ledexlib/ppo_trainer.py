@@ -1,0 +1,328 @@
+"""PPO with segment rewards as a subclass of trl's GRPOTrainer, whose loss takes an advantage for every token.
+
+trl 1.16 has log-probabilities, the clipped loss, vLLM, LoRA, checkpoints and distribution; here are the rewards of two
+segments, the value head, the KL penalty inside the reward, and sampling that does not depend on the processes. The
+overridden methods are private, so trl is pinned, and tests/test_ppo_trainer.py fails loudly on another version.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import GRPOConfig, GRPOTrainer
+from trl.models import unwrap_model_for_generation
+
+from ledexlib import advantages as adv
+from ledexlib import value_head
+from ledexlib.control import KLController, Watch
+from ledexlib.local import TransformersGenerator
+from ledexlib.params import Params
+from ledexlib.ppo_log import facts
+from ledexlib.records import Sampling
+from ledexlib.rollouts import Judge, Judged, Scored
+
+STATE = "ppo_state.json"
+BEST = "best"
+
+
+class RepairTrainer(GRPOTrainer):
+    """Trains a policy on prompts with columns ``prompt``, ``solution_id``, ``task_id`` and ``explain``.
+
+    ``algorithm`` ppo: a value head, the KL penalty in the reward, advantages after equation δ. grpo: each segment's
+    rewards less the mean of the prompt's group, no critic, KL in trl's loss. Both use the same credit modes.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, p: Params, args: GRPOConfig, train_dataset: Dataset,
+        tokenizer: PreTrainedTokenizerBase, judge: Judge, peft_config: LoraConfig | None = None,
+    ) -> None:  # fmt: skip
+        self.p, self.judge = p, judge
+        self.is_ppo = p.ppo_algorithm == "ppo"
+        self.head = value_head.attach(model, p.ppo_value_detached) if self.is_ppo else None
+        value_head.positions_from_mask(model)
+        super().__init__(
+            model, self.total_reward, args, train_dataset, processing_class=tokenizer, peft_config=peft_config
+        )
+        if self.head is not None:
+            self.head.requires_grad_(True)  # adapters freeze everything else
+        if self.ref_model is not None:
+            value_head.positions_from_mask(self.accelerator.unwrap_model(self.ref_model))
+        if self.use_vllm:
+            named = self.vllm_generation._iter_named_params
+            self.vllm_generation._iter_named_params = lambda: value_head.without_value_head(named())
+        self.kl = KLController(
+            p.ppo_kl_coef, p.ppo_kl_target if p.ppo_kl == "adaptive" else None, p.ppo_kl_horizon
+        )
+        self.watch = Watch(p.ppo_stop_kl, p.ppo_stop_drop)
+        self.stopped: str | None = None  # why, if early
+        self.latest: dict[str, Any] = {}  # the latest batch of rollouts, for those who record samples
+        self._seconds: dict[str, float] = {}
+        self._values: list[Tensor] = []
+        self._logps: list[Tensor] = []
+        self._asked: list[dict[str, Any]] = []
+        self._judging: Future[Judged] | None = None
+        self._sampler: TransformersGenerator | None = None
+
+    # Rollouts
+
+    def total_reward(self, prompts: Sequence, completions: Sequence, **_: Any) -> list[float | None]:
+        """trl's reward function: R(e) + R(r), or None. The judge has worked since the answers were there."""
+        with self._clock("waiting for rewards"):
+            judged = self._judging.result()
+        return [s.reward.total if s.reward else None for s in judged.scored]
+
+    def _generate(self, prompts: list) -> tuple:
+        with self._clock("generation"):
+            result = super()._generate(prompts)
+        self._judging = self.judge.start(self._asked, result[1])
+        return result
+
+    def _generate_single_turn(self, prompt_ids: list, images: Any, multimodal_fields: Any, *rest: Any, **more: Any):
+        """Sample by the project's own loop, whose answers depend on seed, step and row, not on the processes."""
+        if self.use_vllm or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest, **more)
+        first = self.accelerator.process_index * len(prompt_ids)
+        seeds = [(self.args.seed, self.state.global_step, first + row) for row in range(len(prompt_ids))]
+        sampling = Sampling(temperature=self.temperature, max_tokens=self.max_completion_length)
+        with unwrap_model_for_generation(
+            self.model_wrapped, self.accelerator, gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs
+        ) as model:
+            if self._sampler is None:
+                self._sampler = TransformersGenerator("policy", loaded=(model, self._tokenizer))
+            return self._sampler.sample_ids(prompt_ids, seeds, sampling), None
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._asked = [{name: row[name] for name in ("solution_id", "task_id", "explain")} for row in inputs]
+        self._values.clear()
+        with self._clock("rollouts"):
+            batch = super()._generate_and_score_completions(inputs)
+            if "old_per_token_logps" not in batch:
+                self._values.clear()
+                batch["old_per_token_logps"] = self._policy_logps(batch)
+        judged = self._judging.result()
+        self._add_advantages(batch, judged.scored)
+        self._log_rollouts(batch, judged)
+        return batch
+
+    @torch.no_grad()
+    def _policy_logps(self, batch: dict[str, Any]) -> Tensor:
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+        width = batch["completion_ids"].shape[1]
+        size = self.args.per_device_train_batch_size
+        return self._get_per_token_logps_and_entropies(self.model, ids, mask, width, batch_size=size)[0]
+
+    def _get_per_token_logps_and_entropies(self, model: Any, input_ids: Tensor, attention_mask: Tensor,
+                                           logits_to_keep: int, *rest: Any, **more: Any) -> tuple:  # fmt: skip
+        """trl's, while the value head records: V_t stands at the hidden state that predicts token t."""
+        arguments = (model, input_ids, attention_mask, logits_to_keep, *rest)
+        if model is self.ref_model:
+            return super()._get_per_token_logps_and_entropies(*arguments, **more)
+        if self.head is None:
+            result = super()._get_per_token_logps_and_entropies(*arguments, **more)
+        else:
+            with self.head.recording() as recorded:
+                result = super()._get_per_token_logps_and_entropies(*arguments, **more)
+            self._values.append(torch.cat(recorded)[:, -logits_to_keep - 1 : -1])
+        self._logps.append(result[0].detach())
+        return result
+
+    # From rewards to advantages
+
+    def _add_advantages(self, batch: dict[str, Any], scored: list[Scored]) -> None:
+        """Replace trl's scalar advantages by one for each token, and add returns, old values and what is learned."""
+        device, mask = self.accelerator.device, batch["completion_mask"]
+        nan = float("nan")
+        rewards = [s.reward for s in scored]
+        explanation = torch.tensor([nan if r is None or r.explanation is None else r.explanation for r in rewards])
+        code = torch.tensor([r.code if r else nan for r in rewards])
+        explained = torch.tensor([s.answer.explanation_tokens for s in scored])
+        explanation, code, explained = (x.to(device) for x in (explanation, code, explained))
+        learn = mask * code.isfinite()[:, None]
+        segment = adv.explanation_mask(explained, mask.shape[1])
+        kl = torch.zeros_like(batch["old_per_token_logps"])
+        if "ref_per_token_logps" in batch:
+            kl = adv.token_kl(batch["old_per_token_logps"], batch["ref_per_token_logps"], mask)
+        arguments = explanation, code, explained, mask, kl
+        placed, values, a, returns = self._ppo(*arguments) if self.is_ppo else self._grpo(*arguments)
+        if self.is_ppo and self.p.ppo_whiten:
+            parts = [learn] if self.p.ppo_credit == "single" else [learn * segment, learn * ~segment]
+            for part in parts:
+                a = adv.whiten(a, part, self._sum)
+        batch.update(advantages=a * learn, returns=returns * learn, old_values=values * learn, learn=learn)
+        self.latest = {"batch": batch, "rewards": placed, "kl": kl, "scored": scored, "asked": self._asked}
+
+    def _ppo(self, explanation: Tensor, code: Tensor, explained: Tensor, mask: Tensor, kl: Tensor) -> tuple:
+        """Rewards, values, advantages and returns (B, T) of algorithm ppo; see ``ledexlib.advantages``."""
+        credit, width = self.p.ppo_credit, mask.shape[1]
+        placed = adv.place(explanation, code, explained, mask.sum(1), width, credit)
+        first, last = adv.places(explained, mask.sum(1), width, credit)
+        rewards = adv.penalise(placed, first | last, kl, self.kl.beta)
+        values = self._values[0].detach() * mask
+        ends = adv.explanation_ends(explained, width, credit)
+        a, returns = adv.advantages_and_returns(rewards, values, mask, self.p.ppo_gamma, self.p.ppo_lambda, ends)
+        return rewards, values, a, returns
+
+    def _grpo(self, explanation: Tensor, code: Tensor, explained: Tensor, mask: Tensor, kl: Tensor) -> tuple:
+        """The same with group scores for rewards and without values: discounted sums of what lies ahead."""
+        credit, width = self.p.ppo_credit, mask.shape[1]
+        if credit == "single":
+            explanation, code = torch.zeros_like(code), code + explanation.nan_to_num()
+        here = slice(self.accelerator.process_index * len(code), (self.accelerator.process_index + 1) * len(code))
+        scores = [
+            adv.group_scores(self.accelerator.gather(x), self.num_generations)[here] for x in (explanation, code)
+        ]
+        placed = adv.place(*scores, explained, mask.sum(1), width, credit)
+        values = torch.zeros_like(kl)
+        ends = adv.explanation_ends(explained, width, credit)
+        return placed, values, *adv.advantages_and_returns(placed, values, mask, self.p.ppo_gamma, 1.0, ends)
+
+    # Learning
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """trl's clipped loss with an advantage for each token; for ppo the value loss on top, and no KL in the loss."""
+        self._values.clear()
+        self._logps.clear()
+        with self._clock("forward"):
+            beta, self.beta = self.beta, 0.0 if self.is_ppo or self.beta == 0.0 else self.kl.beta
+            loss = super()._compute_loss(model, inputs)
+            self.beta = beta
+            if self.is_ppo:
+                loss = loss + self.p.ppo_value_coef * self._value_loss(inputs)
+        learn = inputs["learn"]
+        ratio = (self._logps[-1] - inputs["old_per_token_logps"]).exp()
+        self._note("ratio", self._mean(ratio, learn))
+        return loss
+
+    def _value_loss(self, inputs: dict[str, Any]) -> Tensor:
+        """The mean over the optimizer step's tokens, divided among micro-batches and processes as trl's loss is."""
+        values, learn = self._values[-1], inputs["learn"]
+        per_token = adv.value_loss(values, inputs["old_values"], inputs["returns"], self.p.ppo_value_clip) * learn
+        self._note("value loss", self._mean(per_token.detach(), learn))
+        tokens = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes
+        return per_token.sum() / (tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Tensor:
+        before = dict(self._seconds)
+        with self._clock("step"):
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        other = sum(self._seconds.get(name, 0.0) - before.get(name, 0.0) for name in ("rollouts", "forward"))
+        step = self._seconds["step"] - before.get("step", 0.0)
+        self._seconds["backward"] = self._seconds.get("backward", 0.0) + step - other
+        return loss
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """trl's, with a learning rate of its own for the value head."""
+        optimizer = super().create_optimizer(model)
+        if self.head is not None:
+            head = {id(x) for x in self.head.parameters()}
+            for group in optimizer.param_groups:
+                group["params"] = [x for x in group["params"] if id(x) not in head]
+            rate = self.p.ppo_lr if self.p.ppo_value_lr is None else self.p.ppo_value_lr
+            optimizer.add_param_group({"params": list(self.head.parameters()), "lr": rate, "weight_decay": 0.0})
+        return optimizer
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Policy and value head apart: large errors of the value must not shrink the policy's step."""
+        if self.head is None or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return super()._clip_grad_norm(model)
+        self.accelerator.clip_grad_norm_(list(self.head.parameters()), self.args.max_grad_norm)
+        policy = [x for name, x in model.named_parameters() if not value_head.is_of_value_head(name)]
+        return self.accelerator.clip_grad_norm_(policy, self.args.max_grad_norm)
+
+    # Checkpoints
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """The model without its value head, and beside it the head and what steers the training."""
+        if state_dict is None:
+            state_dict = self.model.state_dict()
+        super()._save(output_dir, dict(value_head.without_value_head(state_dict.items())))
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            if self.head is not None:
+                value_head.save(self.head, folder)
+            state = {"kl": asdict(self.kl), "watch": asdict(self.watch)}
+            (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        folder = Path(resume_from_checkpoint)
+        if self.head is not None:
+            value_head.load(self.head, folder)
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        self.kl, self.watch = KLController(**state["kl"]), Watch(**state["watch"])
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """trl's; the best policy so far is kept beside the newest checkpoint, as links to its files."""
+        best = self.watch.is_best()
+        super()._save_checkpoint(model, trial)
+        if best and self.args.should_save:
+            newest = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            shutil.rmtree(newest.with_name(BEST), ignore_errors=True)
+            shutil.copytree(newest, newest.with_name(BEST), copy_function=os.link)
+
+    # What is measured
+
+    def _sum(self, x: Tensor) -> Tensor:
+        return self.accelerator.reduce(x, reduction="sum")
+
+    def _mean(self, x: Tensor, mask: Tensor) -> float:
+        """The mean over the mask, over all processes; NaN if it is empty."""
+        total, count = self._sum(torch.stack([(x * mask).sum().double(), mask.sum().double()])).tolist()
+        return total / count if count else math.nan
+
+    def _note(self, name: str, value: float) -> None:
+        self._metrics["train" if self.model.training else "eval"][name].append(value)
+
+    @contextmanager
+    def _clock(self, name: str) -> Iterator[None]:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        yield
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def _log_rollouts(self, batch: dict[str, Any], judged: Judged) -> None:
+        """Note what the answers are worth, steer β by their KL, and stop if they have gone astray."""
+        device = self.accelerator.device
+        per_answer = {name: torch.tensor(x, dtype=torch.float64, device=device) for name, x in facts(judged).items()}
+        if "ref_per_token_logps" in batch:
+            per_answer["kl"] = self.latest["kl"].sum(1).double()
+        found = {name: self.accelerator.gather(x).nanmean().item() for name, x in sorted(per_answer.items())}
+        for name, value in found.items():
+            self._note(f"rollout/{name}", value)
+        self._note("beta", self.kl.beta)
+        if self.is_ppo:
+            explained = adv.explained_variance(batch["old_values"], batch["returns"], batch["learn"], self._sum)
+            self._note("explained variance", explained)
+        self._seconds["verification"] = self._seconds.get("verification", 0.0) + judged.verification
+        self._seconds["similarity"] = self._seconds.get("similarity", 0.0) + judged.similarity
+        kl, answers = found.get("kl", math.nan), len(judged.scored) * self.accelerator.num_processes
+        self.kl.update(kl, answers)
+        self.stopped = self.watch.see(found["reward"], kl)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """trl's, with the seconds that each part of the updates took since the last log."""
+        if self.model.training:
+            for name, seconds in self._seconds.items():
+                self._metrics["train"][f"seconds/{name}"] = [seconds]
+            self._seconds.clear()
+        super().log(logs, start_time)
+
