@@ -28,7 +28,7 @@ from ledexlib.artifacts import JsonLines, read_json
 from ledexlib.embeddings import Encoder
 from ledexlib.launch import launch
 from ledexlib.params import ParameterError, Params
-from ledexlib.ppo_log import STOPPED, Recorder, Update, read_log
+from ledexlib.ppo_log import STOPPED, Recorder, Update, read_log, read_shown
 from ledexlib.ppo_trainer import BEST, RepairTrainer
 from ledexlib.prompts import Message
 from ledexlib.records import Problem, Trajectory
@@ -195,7 +195,7 @@ def _config(p: Params, checkpoints: Path) -> GRPOConfig:
         learning_rate=p.ppo_lr, warmup_steps=p.ppo_warmup_steps, lr_scheduler_type=p.ppo_schedule,
         loss_type="dapo",  # the mean over all tokens of a step, however it is divided
         epsilon=p.ppo_clip, beta=p.ppo_kl_coef, disable_dropout=True,
-        gradient_checkpointing=p.ppo_gradient_checkpointing, use_vllm=p.ppo_vllm, vllm_mode="colocate",
+        activation_checkpointing=p.ppo_gradient_checkpointing, use_vllm=p.ppo_vllm, vllm_mode="colocate",
         logging_steps=updates, save_strategy="steps", save_steps=updates * p.ppo_save_every, save_total_limit=1,
     )  # fmt: skip
 
