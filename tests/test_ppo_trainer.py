@@ -243,7 +243,8 @@ SCRIPT = "import sys, torch; torch.set_num_threads(1); from ledexlib.ppo import 
 
 def start(folder: Path) -> subprocess.Popen:
     command = [sys.executable, "-c", SCRIPT, str(folder / "params.yaml")]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with (folder / "errors.txt").open("a") as errors:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
 
 
 def curve(folder: Path) -> list:
@@ -271,13 +272,12 @@ def test_a_killed_training_gives_the_curve_and_the_weights_of_an_undisturbed_one
                 assert time.monotonic() < deadline and process.poll() is None
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
-            process.communicate()
+            process.wait(timeout=60)
             assert not (folder / "05_ppo" / "model").exists()
             with (folder / "05_ppo" / "log.jsonl").open("a") as lines:
                 lines.write('{"id": "hal')
             process = start(folder)
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+        assert process.wait(timeout=300) == 0, (folder / "errors.txt").read_text()
         ends[run] = curve(folder / "05_ppo"), load_file(folder / "05_ppo" / "model" / "model.safetensors")
     assert ends["whole"][0] == ends["killed"][0]
     assert len({row[1]["beta"] for row in ends["whole"][0]}) > 1, "β moved"
