@@ -23,10 +23,9 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
 from trl import GRPOConfig
 
-from ledexlib import params, rewards, rollouts, runs
+from ledexlib import launch, params, rewards, rollouts, runs
 from ledexlib.artifacts import JsonLines, read_json
 from ledexlib.embeddings import Encoder
-from ledexlib.launch import launch
 from ledexlib.params import ParameterError, Params
 from ledexlib.ppo_log import STOPPED, Recorder, Update, read_log, read_shown
 from ledexlib.ppo_trainer import BEST, RepairTrainer
@@ -130,7 +129,7 @@ def optimise(p: Params, folder: Path) -> Path:
         if processes(p) == 1 and torch.cuda.device_count() <= 1:
             train(p, folder)
         else:
-            launch("ledexlib.ppo", p, folder, processes(p), p.ppo_accelerate_config)
+            launch.accelerate("ledexlib.ppo", p, processes(p), p.ppo_accelerate_config, folder)
     return folder / "model"
 
 
