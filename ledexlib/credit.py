@@ -40,7 +40,7 @@ class Answer(Protocol):
 
 
 def view(answer: Answer, title: str = "") -> HTML:
-    """One answer, four times: where the segments are, which rewards were placed, what was expected, what was learned."""
+    """One answer, four times: where its segments are, what was rewarded, what was expected, what is learned."""
     asked = "explain and refine" if answer.explain else "refine"
     worth = [f"R(e) = {answer.explanation_reward:+.2f}"] if answer.explanation_reward is not None else []
     worth += [f"R(r) = {answer.code_reward:+.2f}"] if answer.code_reward is not None else ["no reward"]
@@ -84,7 +84,8 @@ def _panel(name: str, legend: str, answer: Answer, look: Callable[[Answer, int],
         f'<span style="background:{look(answer, t)}" title="{_hint(answer, t)}">{_token(token)}</span>'
         for t, token in enumerate(answer.tokens)
     )
-    return f'<div><div style="{LABEL}"><b>{escape(name)}</b> &nbsp; {legend}</div><pre style="{CODE}">{spans}</pre></div>'
+    title = f'<div style="{LABEL}"><b>{escape(name)}</b> &nbsp; {legend}</div>'
+    return f'<div>{title}<pre style="{CODE}">{spans}</pre></div>'
 
 
 def _token(token: str) -> str:
@@ -100,4 +101,5 @@ def _hint(answer: Answer, t: int) -> str:
 
 
 def _swatch(background: str) -> str:
-    return f'<span style="display:inline-block;width:0.9em;height:0.9em;border:1px solid #ccc;background:{background}"></span>'
+    look = "display:inline-block;width:0.9em;height:0.9em;border:1px solid #ccc"
+    return f'<span style="{look};background:{background}"></span>'

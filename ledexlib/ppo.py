@@ -27,7 +27,7 @@ from ledexlib import launch, params, rewards, rollouts, runs
 from ledexlib.artifacts import JsonLines, read_json
 from ledexlib.embeddings import Encoder
 from ledexlib.params import ParameterError, Params
-from ledexlib.ppo_log import STOPPED, Recorder, Update, read_log, read_shown
+from ledexlib.ppo_log import STOPPED, Recorder, Update, read_log
 from ledexlib.ppo_trainer import BEST, RepairTrainer
 from ledexlib.prompts import Message
 from ledexlib.records import Problem, Trajectory

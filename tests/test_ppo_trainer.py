@@ -1,4 +1,4 @@
-"""The trainer on tiny models: log-probabilities, losses, LoRA, checkpoints, processes. Verdicts and embeddings are real."""
+"""The trainer on tiny models: log-probabilities, losses, LoRA, checkpoints, processes; real verdicts and embeddings."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
 
-from ledexlib import ppo, value_head
+from ledexlib import ppo, ppo_log, value_head
 from ledexlib.advantages import explanation_mask
 from ledexlib.params import ParameterError
 from ledexlib.records import Verdict
@@ -223,7 +223,7 @@ def test_training_leaves_an_ordinary_model(models, tmp_path, method):
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert not (folder.parent / "checkpoints").exists() and "| reward |" in (folder / "README.md").read_text()
-    log = ppo.read_log(folder.parent).read()
+    log = ppo_log.read_log(folder.parent).read()
     assert [row.step for row in log] == [1, 2]
     for name in (
         "rollout/reward", "rollout/code reward", "rollout/explanation reward", "rollout/kl", "rollout/repaired",
@@ -232,7 +232,7 @@ def test_training_leaves_an_ordinary_model(models, tmp_path, method):
         "seconds/forward", "seconds/backward",
     ):  # fmt: skip
         assert log[-1].metrics[name] is not None, name
-    shown = ppo.read_shown(folder.parent).read()
+    shown = ppo_log.read_shown(folder.parent).read()
     assert len(shown) == 8 and all(len(s.tokens) == len(s.advantages) == len(s.rewards) for s in shown)
 
 
@@ -251,7 +251,7 @@ def curve(folder: Path) -> list:
     """The log without what the clock says."""
     return [
         (row.step, {name: value for name, value in row.metrics.items() if not name.startswith("seconds/")})
-        for row in ppo.read_log(folder)
+        for row in ppo_log.read_log(folder)
     ]
 
 
@@ -303,7 +303,7 @@ def test_two_processes_take_the_first_step_of_one(models, tmp_path):
 def test_a_policy_that_drifts_is_stopped_and_the_reason_kept(models, tmp_path):
     p = tiny_runs.make_run(tmp_path / "r", models("llama"), ppo_steps=6, ppo_stop_kl=1e-6)
     folder = ppo.optimise(p, tmp_path / "r" / "05_ppo").parent
-    assert [row.step for row in ppo.read_log(folder)] == [1, 2]
+    assert [row.step for row in ppo_log.read_log(folder)] == [1, 2]
     assert "above 1e-06; kept the last policy" in (folder / "stopped.txt").read_text()
 
 
