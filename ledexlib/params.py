@@ -44,6 +44,7 @@ def _quantiles(values: list[float]) -> list[float]:
 
 
 Real = Annotated[float, BeforeValidator(_number)]
+RealOrNone = Annotated[float | None, BeforeValidator(_number)]
 Weights = Annotated[list[float], AfterValidator(_weights)]
 Quantiles = Annotated[list[float], AfterValidator(_quantiles)]
 Backend = Literal["transformers", "endpoint", "simulated"]
@@ -281,7 +282,7 @@ class Params(BaseModel):
         "full", description="full trains all weights, lora adapters of `sft_lora_rank` that are merged at the end"
     )
     ppo_lr: Real = Field(2e-6, gt=0, description="highest learning rate of the policy (paper: 2e-6)")
-    ppo_value_lr: Real | None = Field(
+    ppo_value_lr: RealOrNone = Field(
         None, description="learning rate of the value head; None: that of the policy"
     )
     ppo_warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate rises")
@@ -293,14 +294,14 @@ class Params(BaseModel):
     ppo_clip: Real = Field(0.2, gt=0, description="how far a token's probability ratio counts, from 1")
     ppo_whiten: bool = Field(True, description="scale advantages to mean 0 and variance 1, each segment by itself")
     ppo_value_coef: Real = Field(0.5, ge=0, description="weight of the value's loss")
-    ppo_value_clip: Real | None = Field(None, description="how far a value may move in a batch; None: no limit")
+    ppo_value_clip: RealOrNone = Field(None, description="how far a value may move in a batch; None: no limit")
     ppo_value_detached: bool = Field(True, description="keep the value's gradient out of the policy's weights")
     ppo_kl: Literal["adaptive", "fixed"] = Field("adaptive", description="whether the weight of the KL penalty adapts")
     ppo_kl_coef: Real = Field(0.05, ge=0, description="weight of the KL penalty, at first; 0 uses no reference model")
     ppo_kl_target: Real = Field(6.0, gt=0, description="KL from the SFT model that it adapts to, in nats an answer")
     ppo_kl_horizon: int = Field(10000, ge=1, description="answers in which the weight grows by a fifth at most")
-    ppo_stop_kl: Real | None = Field(None, description="stop at a KL of more nats an answer; None: never")
-    ppo_stop_drop: Real | None = Field(
+    ppo_stop_kl: RealOrNone = Field(None, description="stop at a KL of more nats an answer; None: never")
+    ppo_stop_drop: RealOrNone = Field(
         None, description="stop when the reward falls by so many points from its best; None: never"
     )
     ppo_device_batch: int = Field(

@@ -297,3 +297,66 @@ def rewards_by_length(scores: pd.DataFrame) -> Figure:
     fig.tight_layout()
     plt.close(fig)
     return fig
+
+
+# Reinforcement learning
+
+PANELS: list[tuple[str, str, dict[str, str]]] = [  # title, unit, columns of the log with their names
+    ("Rewards", "points", {
+        "rollout/reward": "R(e) + R(r)", "rollout/code reward": "R(r)", "rollout/explanation reward": "R(e)",
+    }),
+    ("Scores", "0 to 1", {"rollout/s_ut": "S_ut", "rollout/s_cb": "S_cb", "rollout/s_ex": "S_ex"}),
+    ("Outcomes", "share of answers", {
+        "rollout/repaired": "repaired", "rollout/invalid": "invalid", "rollout/unscored": "without a verdict",
+        "unfinished": "unfinished",
+    }),
+    ("Distance from the SFT model", "nats an answer", {"rollout/kl": "KL"}),
+    ("Entropy", "nats a token", {"entropy": "entropy"}),
+    ("Steps", "share of tokens; ratio − 1", {"clip fraction": "clipped", "ratio − 1": "ratio − 1"}),
+    ("Value", "variance explained", {"explained variance": "explained variance"}),
+    ("Lengths", "tokens", {"rollout/tokens": "answer", "rollout/explanation tokens": "explanation"}),
+]  # fmt: skip
+LINES = ("#0072B2", "#009E73", "#D55E00", "#CC79A7")
+
+
+def reinforcement(log: pd.DataFrame) -> Figure:
+    """Curves of a training by reinforcement, by batch of answers. Columns as in ``ppo_log.frame``."""
+    log = log.assign(**{"ratio − 1": log["ratio"] - 1})
+    panels = [(title, unit, {c: n for c, n in columns.items() if c in log}) for title, unit, columns in PANELS]
+    fig, axes = plt.subplots(2, 4, figsize=(16, 7))
+    window = max(1, len(log) // 10)
+    for ax, (title, unit, columns) in zip(axes.flat, panels, strict=True):
+        for colour, (column, name) in zip(LINES, columns.items(), strict=False):
+            ax.plot(log["step"], log[column], color=colour, alpha=0.25, linewidth=1)
+            mean = log[column].rolling(window, center=True, min_periods=1).mean()
+            ax.plot(log["step"], mean, color=colour, linewidth=2, label=name)
+        ax.set(title=title, xlabel="batch of answers", ylabel=unit)
+        if title == "Value":
+            ax.set_ylim(-1.05, 1.05)  # it is far below at first
+        if columns:
+            ax.legend(fontsize="small")
+    fig.tight_layout()
+    plt.close(fig)
+    return fig
+
+
+def update_seconds(log: pd.DataFrame) -> Figure:
+    """Where the time of a batch goes, in means: the parts of an update in a row, and what ran beside them."""
+    mean = {name.removeprefix("seconds/"): log[name].mean() for name in log if name.startswith("seconds/")}
+    passes = mean["rollouts"] - mean["generation"] - mean["waiting for rewards"]
+    parts = {
+        "generation": mean["generation"], "log-probabilities": passes, "waiting": mean["waiting for rewards"],
+        "forward": mean["forward"], "backward": mean["backward"],
+    }  # fmt: skip
+    fig, ax = plt.subplots(figsize=(9, 2.2))
+    for row, shown in enumerate(({"verification": mean["verification"], "similarity": mean["similarity"]}, parts)):
+        left = 0.0
+        colours = sns.color_palette("colorblind", 7)[: len(shown)] if row else ("0.45", "0.7")
+        for colour, (name, seconds) in zip(colours, shown.items(), strict=True):
+            ax.barh(row, seconds, left=left, color=colour, label=f"{name}, {seconds:.2f} s")
+            left += seconds
+    ax.set(title="Time of an update", xlabel="seconds, mean over batches", yticks=(0, 1))
+    ax.set_yticklabels(["beside it", "update"])
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    plt.close(fig)
+    return fig

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from transformers import TrainerCallback
 
 from ledexlib.artifacts import JsonLines, Progress
@@ -141,3 +144,55 @@ class Recorder(TrainerCallback):
 
 def _ours(name: str) -> bool:
     return name.startswith(("rollout/", "seconds/")) or name in ("ratio", "value loss", "beta", "explained variance")
+
+
+# What the notebook shows
+
+CHANGES = {  # what is compared between the first and the last batches, and its name in tables
+    "rollout/reward": "reward R(e) + R(r)", "rollout/code reward": "R(r)", "rollout/explanation reward": "R(e)",
+    "rollout/repaired": "repaired", "rollout/s_ut": "S_ut", "rollout/s_cb": "S_cb", "rollout/s_ex": "S_ex",
+    "rollout/invalid": "invalid answers", "rollout/kl": "KL, nats an answer", "entropy": "entropy, nats a token",
+    "rollout/tokens": "tokens an answer", "rollout/explanation tokens": "tokens an explanation",
+}  # fmt: skip
+
+
+def frame(log: Iterable[Update]) -> pd.DataFrame:
+    """The log with a column for each metric, its batch in ``step``; columns that a batch lacks are NaN."""
+    table = pd.DataFrame([{"step": row.step, **row.metrics} for row in log])
+    return table.astype({name: float for name in table if name != "step"})
+
+
+def change(log: pd.DataFrame, share: float = 0.2) -> pd.DataFrame:
+    """Each metric's mean over the first and the last ``share`` of the batches, and the difference with its interval."""
+    few = max(1, round(len(log) * share))
+    rows = []
+    for name, title in CHANGES.items():
+        if name not in log or log[name].isna().all():
+            continue
+        first, last = (part.dropna().to_numpy() for part in (log[name][:few], log[name][-few:]))
+        if len(first) and len(last):
+            difference = _difference(first, last)
+            rows.append({"of answers": title, f"first {few}": first.mean(), f"last {few}": last.mean(), **difference})
+    return pd.DataFrame(rows)
+
+
+def _difference(first: np.ndarray, last: np.ndarray, draws: int = 2000) -> dict[str, float]:
+    """Mean of the last less mean of the first, each resampled by batch."""
+    rng = np.random.default_rng(0)
+    drawn = [x[rng.integers(len(x), size=(draws, len(x)))].mean(1) for x in (first, last)]
+    low, high = np.quantile(drawn[1] - drawn[0], (0.025, 0.975))
+    return {"difference": last.mean() - first.mean(), "low": low, "high": high}
+
+
+def headline(changes: pd.DataFrame) -> dict[str, float]:
+    """The differences that a run is remembered by."""
+    rows = changes.set_index("of answers")
+    wanted = [row for row in ("R(e)", "R(r)", "repaired") if row in rows.index]
+    return {f"{row} gained": round(float(rows.loc[row, "difference"]), 3) for row in wanted}
+
+
+def pick(answers: Iterable[Shown]) -> list[Shown]:
+    """An early and a late answer with an explanation if there are any, else without."""
+    every = list(answers)
+    explained = [answer for answer in every if answer.explain and answer.explanation_tokens > 1] or every
+    return [explained[0], explained[-1]] if len(explained) > 1 else explained

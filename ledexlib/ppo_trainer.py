@@ -23,6 +23,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
@@ -127,20 +128,35 @@ class RepairTrainer(GRPOTrainer):
         size = self.args.per_device_train_batch_size
         return self._get_per_token_logps_and_entropies(self.model, ids, mask, width, batch_size=size)[0]
 
-    def _get_per_token_logps_and_entropies(self, model: Any, input_ids: Tensor, attention_mask: Tensor,
-                                           logits_to_keep: int, *rest: Any, **more: Any) -> tuple:  # fmt: skip
-        """trl's, while the value head records: V_t stands at the hidden state that predicts token t."""
-        arguments = (model, input_ids, attention_mask, logits_to_keep, *rest)
-        if model is self.ref_model:
-            return super()._get_per_token_logps_and_entropies(*arguments, **more)
-        if self.head is None:
-            result = super()._get_per_token_logps_and_entropies(*arguments, **more)
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int,
+        batch_size: int | None = None, **more: Any,
+    ) -> tuple:  # fmt: skip
+        """trl's for each micro-batch, cut to its own longest prompt and answer; the policy's values are kept aside."""
+        size, parts = batch_size or len(input_ids), []
+        for start in range(0, len(input_ids), size):
+            rows = slice(start, start + size)
+            parts.append(self._micro_batch(model, input_ids[rows], attention_mask[rows], logits_to_keep, **more))
+        logps, entropies, values = (None if x[0] is None else torch.cat(x) for x in zip(*parts, strict=True))
+        if model is not self.ref_model:
+            self._values.append(values)
+            self._logps.append(logps.detach())
+        return logps, entropies, None
+
+    def _micro_batch(self, model: Any, ids: Tensor, mask: Tensor, width: int, **more: Any) -> tuple:
+        """Log-probabilities, entropies and values (B, width): V_t stands at the hidden state that predicts token t."""
+        shown = mask.any(0).nonzero()
+        first, behind = int(shown[0]), ids.shape[1] - 1 - int(shown[-1])
+        kept, inside = width - behind, slice(first, ids.shape[1] - behind)
+        arguments = model, ids[:, inside], mask[:, inside], kept
+        values = None
+        if self.head is None or model is self.ref_model:
+            logps, entropies, _ = super()._get_per_token_logps_and_entropies(*arguments, **more)
         else:
             with self.head.recording() as recorded:
-                result = super()._get_per_token_logps_and_entropies(*arguments, **more)
-            self._values.append(torch.cat(recorded)[:, -logits_to_keep - 1 : -1])
-        self._logps.append(result[0].detach())
-        return result
+                logps, entropies, _ = super()._get_per_token_logps_and_entropies(*arguments, **more)
+            values = recorded[0][:, -kept - 1 : -1]
+        return tuple(None if x is None else pad(x, (0, behind)) for x in (logps, entropies, values))
 
     # From rewards to advantages
 

@@ -13,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import pandas as pd
+
 from ledexlib import prompts
 from ledexlib.collect import limits
 from ledexlib.params import ParameterError, Params
@@ -151,3 +153,16 @@ class Judge:
         found = dict(verify_programs(jobs, workers=self.params.workers, limits=limits(self.params)))
         self._verdicts.update({key: verdict for key, verdict in found.items() if verdict.status != "infra"})
         return [found[key] if key in found else self._verdicts[key] for key in programs]
+
+
+def table(asks: Asks) -> pd.DataFrame:
+    """Prompts, wrong programs, tasks and tokens of each kind."""
+    rows = []
+    for explain in (False, True):
+        used, too_long = ([ask for ask in part if ask.explain == explain] for part in asks)
+        rows.append({
+            "asks to": "explain and refine" if explain else "refine", "prompts": len(used),
+            "tasks": len({ask.task_id for ask in used}),
+            "longest, in tokens": max((ask.tokens for ask in used), default=0), "too long": len(too_long),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
