@@ -15,7 +15,7 @@ Taken literally (``credit: paper``) the sum runs through to R(r), so that the ex
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -97,6 +97,36 @@ def group_scores(rewards: Tensor, group: int) -> Tensor:
     count = rows.isfinite().sum(1, keepdim=True)
     spread = (centred.nan_to_num().square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
     return (centred / (spread + 1e-4)).view(-1)
+
+
+class Targets(NamedTuple):
+    """What a batch of answers teaches, (B, T) each, 0 on padding."""
+
+    rewards: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+def ppo_targets(
+    explanation: Tensor, code: Tensor, explained: Tensor, mask: Tensor, kl: Tensor, values: Tensor, beta: float,
+    credit: Credit, gamma: float, lam: float,
+) -> Targets:  # fmt: skip
+    """From R(e), R(r), the tokens' KL and values to advantages and returns, by the equations above."""
+    width, lengths = mask.shape[1], mask.sum(1)
+    explanation_end, last = places(explained, lengths, width, credit)
+    placed = place(explanation, code, explained, lengths, width, credit)
+    rewards, values = penalise(placed, explanation_end | last, kl, beta) * mask, values * mask
+    ends = explanation_ends(explained, width, credit)
+    return Targets(rewards, values, *advantages_and_returns(rewards, values, mask, gamma, lam, ends))
+
+
+def grpo_targets(
+    explanation: Tensor, code: Tensor, explained: Tensor, mask: Tensor, credit: Credit, gamma: float
+) -> Targets:
+    """The same with group scores (``group_scores``) for rewards and no values: discounted sums of what lies ahead."""
+    nothing = torch.zeros(mask.shape, device=mask.device)
+    return ppo_targets(explanation, code, explained, mask, nothing, nothing, 0.0, credit, gamma, 1.0)
 
 
 def whiten(advantages: Tensor, part: Tensor, reduce: Reduce = lambda x: x) -> Tensor:

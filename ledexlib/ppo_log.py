@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from transformers import TrainerCallback
 
 from ledexlib.artifacts import JsonLines, Progress
@@ -55,6 +59,25 @@ def read_log(folder: Path) -> JsonLines[Update]:
 def read_shown(folder: Path) -> JsonLines[Shown]:
     """The answers that were kept token by token."""
     return JsonLines(folder / SHOWN, Shown)
+
+
+class Clock:
+    """Seconds by what they were spent on; a GPU is waited for."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = self._now()
+        yield
+        self.seconds[name] += self._now() - began
+
+    @staticmethod
+    def _now() -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
 
 def facts(judged: Judged) -> dict[str, list[float]]:

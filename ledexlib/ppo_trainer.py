@@ -11,10 +11,8 @@ import json
 import math
 import os
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,9 +31,9 @@ from ledexlib import value_head
 from ledexlib.control import KLController, Watch
 from ledexlib.local import TransformersGenerator
 from ledexlib.params import Params
-from ledexlib.ppo_log import facts
+from ledexlib.ppo_log import Clock, facts
 from ledexlib.records import Sampling
-from ledexlib.rollouts import Judge, Judged, Scored
+from ledexlib.rollouts import Judge, Judged, Scored, two_rewards
 
 STATE = "ppo_state.json"
 BEST = "best"
@@ -72,7 +70,7 @@ class RepairTrainer(GRPOTrainer):
         self.watch = Watch(p.ppo_stop_kl, p.ppo_stop_drop)
         self.stopped: str | None = None  # why, if early
         self.latest: dict[str, Any] = {}  # the latest batch of rollouts, for those who record samples
-        self._seconds: dict[str, float] = {}
+        self.clock = Clock()
         self._values: list[Tensor] = []
         self._logps: list[Tensor] = []
         self._asked: list[dict[str, Any]] = []
@@ -83,12 +81,12 @@ class RepairTrainer(GRPOTrainer):
 
     def total_reward(self, prompts: Sequence, completions: Sequence, **_: Any) -> list[float | None]:
         """trl's reward function: R(e) + R(r), or None. The judge has worked since the answers were there."""
-        with self._clock("waiting for rewards"):
+        with self.clock("waiting for rewards"):
             judged = self._judging.result()
         return [s.reward.total if s.reward else None for s in judged.scored]
 
     def _generate(self, prompts: list) -> tuple:
-        with self._clock("generation"):
+        with self.clock("generation"):
             result = super()._generate(prompts)
         self._judging = self.judge.start(self._asked, result[1])
         return result
@@ -110,7 +108,7 @@ class RepairTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._asked = [{name: row[name] for name in ("solution_id", "task_id", "explain")} for row in inputs]
         self._values.clear()
-        with self._clock("rollouts"):
+        with self.clock("rollouts"):
             batch = super()._generate_and_score_completions(inputs)
             if "old_per_token_logps" not in batch:
                 self._values.clear()
@@ -163,50 +161,37 @@ class RepairTrainer(GRPOTrainer):
     def _add_advantages(self, batch: dict[str, Any], scored: list[Scored]) -> None:
         """Replace trl's scalar advantages by one for each token, and add returns, old values and what is learned."""
         device, mask = self.accelerator.device, batch["completion_mask"]
-        nan = float("nan")
-        rewards = [s.reward for s in scored]
-        explanation = torch.tensor([nan if r is None or r.explanation is None else r.explanation for r in rewards])
-        code = torch.tensor([r.code if r else nan for r in rewards])
-        explained = torch.tensor([s.answer.explanation_tokens for s in scored])
-        explanation, code, explained = (x.to(device) for x in (explanation, code, explained))
+        explanation, code = (torch.tensor(x, device=device) for x in two_rewards(scored))
+        explained = torch.tensor([s.answer.explanation_tokens for s in scored], device=device)
         learn = mask * code.isfinite()[:, None]
         segment = adv.explanation_mask(explained, mask.shape[1])
         kl = torch.zeros_like(batch["old_per_token_logps"])
         if "ref_per_token_logps" in batch:
             kl = adv.token_kl(batch["old_per_token_logps"], batch["ref_per_token_logps"], mask)
-        arguments = explanation, code, explained, mask, kl
-        placed, values, a, returns = self._ppo(*arguments) if self.is_ppo else self._grpo(*arguments)
+        if self.is_ppo:
+            targets = adv.ppo_targets(
+                explanation, code, explained, mask, kl, self._values[0].detach(), self.kl.beta, self.p.ppo_credit,
+                self.p.ppo_gamma, self.p.ppo_lambda,
+            )  # fmt: skip
+        else:
+            scores = self._group_scores(explanation, code)
+            targets = adv.grpo_targets(*scores, explained, mask, self.p.ppo_credit, self.p.ppo_gamma)
+        a = targets.advantages
         if self.is_ppo and self.p.ppo_whiten:
             parts = [learn] if self.p.ppo_credit == "single" else [learn * segment, learn * ~segment]
             for part in parts:
                 a = adv.whiten(a, part, self._sum)
-        batch.update(advantages=a * learn, returns=returns * learn, old_values=values * learn, learn=learn)
-        self.latest = {"batch": batch, "rewards": placed, "kl": kl, "scored": scored, "asked": self._asked}
+        batch.update(
+            advantages=a * learn, returns=targets.returns * learn, old_values=targets.values * learn, learn=learn
+        )
+        self.latest = {"batch": batch, "rewards": targets.rewards, "kl": kl, "scored": scored, "asked": self._asked}
 
-    def _ppo(self, explanation: Tensor, code: Tensor, explained: Tensor, mask: Tensor, kl: Tensor) -> tuple:
-        """Rewards, values, advantages and returns (B, T) of algorithm ppo; see ``ledexlib.advantages``."""
-        credit, width = self.p.ppo_credit, mask.shape[1]
-        placed = adv.place(explanation, code, explained, mask.sum(1), width, credit)
-        first, last = adv.places(explained, mask.sum(1), width, credit)
-        rewards = adv.penalise(placed, first | last, kl, self.kl.beta)
-        values = self._values[0].detach() * mask
-        ends = adv.explanation_ends(explained, width, credit)
-        a, returns = adv.advantages_and_returns(rewards, values, mask, self.p.ppo_gamma, self.p.ppo_lambda, ends)
-        return rewards, values, a, returns
-
-    def _grpo(self, explanation: Tensor, code: Tensor, explained: Tensor, mask: Tensor, kl: Tensor) -> tuple:
-        """The same with group scores for rewards and without values: discounted sums of what lies ahead."""
-        credit, width = self.p.ppo_credit, mask.shape[1]
-        if credit == "single":
+    def _group_scores(self, explanation: Tensor, code: Tensor) -> list[Tensor]:
+        """This process's part of the group scores of R(e) and R(r), or of their sum."""
+        if self.p.ppo_credit == "single":
             explanation, code = torch.zeros_like(code), code + explanation.nan_to_num()
         here = slice(self.accelerator.process_index * len(code), (self.accelerator.process_index + 1) * len(code))
-        scores = [
-            adv.group_scores(self.accelerator.gather(x), self.num_generations)[here] for x in (explanation, code)
-        ]
-        placed = adv.place(*scores, explained, mask.sum(1), width, credit)
-        values = torch.zeros_like(kl)
-        ends = adv.explanation_ends(explained, width, credit)
-        return placed, values, *adv.advantages_and_returns(placed, values, mask, self.p.ppo_gamma, 1.0, ends)
+        return [adv.group_scores(self.accelerator.gather(x), self.num_generations)[here] for x in (explanation, code)]
 
     # Learning
 
@@ -214,7 +199,7 @@ class RepairTrainer(GRPOTrainer):
         """trl's clipped loss with an advantage for each token; for ppo the value loss on top, and no KL in the loss."""
         self._values.clear()
         self._logps.clear()
-        with self._clock("forward"):
+        with self.clock("forward"):
             beta, self.beta = self.beta, 0.0 if self.is_ppo or self.beta == 0.0 else self.kl.beta
             loss = super()._compute_loss(model, inputs)
             self.beta = beta
@@ -234,12 +219,11 @@ class RepairTrainer(GRPOTrainer):
         return per_token.sum() / (tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Tensor:
-        before = dict(self._seconds)
-        with self._clock("step"):
+        before = self.clock.seconds.copy()
+        with self.clock("backward"):  # all of it, less what the other clocks have counted
             loss = super().training_step(model, inputs, num_items_in_batch)
-        other = sum(self._seconds.get(name, 0.0) - before.get(name, 0.0) for name in ("rollouts", "forward"))
-        step = self._seconds["step"] - before.get("step", 0.0)
-        self._seconds["backward"] = self._seconds.get("backward", 0.0) + step - other
+        for name in ("rollouts", "forward"):
+            self.clock.seconds["backward"] -= self.clock.seconds[name] - before[name]
         return loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -305,16 +289,6 @@ class RepairTrainer(GRPOTrainer):
     def _note(self, name: str, value: float) -> None:
         self._metrics["train" if self.model.training else "eval"][name].append(value)
 
-    @contextmanager
-    def _clock(self, name: str) -> Iterator[None]:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        yield
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - began
-
     def _log_rollouts(self, batch: dict[str, Any], judged: Judged) -> None:
         """Note what the answers are worth, steer β by their KL, and stop if they have gone astray."""
         device = self.accelerator.device
@@ -328,8 +302,7 @@ class RepairTrainer(GRPOTrainer):
         if self.is_ppo:
             explained = adv.explained_variance(batch["old_values"], batch["returns"], batch["learn"], self._sum)
             self._note("explained variance", explained)
-        self._seconds["verification"] = self._seconds.get("verification", 0.0) + judged.verification
-        self._seconds["similarity"] = self._seconds.get("similarity", 0.0) + judged.similarity
+        self.clock.seconds.update(verification=judged.verification, similarity=judged.similarity)  # adds
         kl, answers = found.get("kl", math.nan), len(judged.scored) * self.accelerator.num_processes
         self.kl.update(kl, answers)
         self.stopped = self.watch.see(found["reward"], kl)
@@ -337,8 +310,8 @@ class RepairTrainer(GRPOTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """trl's, with the seconds that each part of the updates took since the last log."""
         if self.model.training:
-            for name, seconds in self._seconds.items():
+            for name, seconds in self.clock.seconds.items():
                 self._metrics["train"][f"seconds/{name}"] = [seconds]
-            self._seconds.clear()
+            self.clock.seconds.clear()
         super().log(logs, start_time)
 

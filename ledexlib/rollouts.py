@@ -6,6 +6,7 @@ Only wrong programs with something to compare a repair with (R_c, and E_c where 
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -102,6 +103,13 @@ class Scored:
     answer: Segmented
     verdict: Verdict
     reward: Reward | None
+
+
+def two_rewards(scored: Iterable[Scored]) -> tuple[list[float], list[float]]:
+    """R(e) and R(r) of answers; NaN where there is none."""
+    rewards = [s.reward for s in scored]
+    explanation = [math.nan if r is None or r.explanation is None else r.explanation for r in rewards]
+    return explanation, [math.nan if r is None else r.code for r in rewards]
 
 
 @dataclass(frozen=True)

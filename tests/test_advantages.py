@@ -101,15 +101,12 @@ def test_without_discount_returns_are_the_reward_to_go(case):
 
 
 def pipeline(explanation, code, credit, whiten):
-    """A small batch through placement, penalty, advantages and whitening, as the trainer does it."""
+    """A small batch through placement, penalty, advantages and whitening, as in the trainer."""
     torch.manual_seed(0)
     explained, lengths, width = tensor([3, 0, 1, 2]), tensor([6, 4, 5, 7]), 7
     mask = (torch.arange(width) < lengths[:, None]).int()
     values, kl = torch.randn(4, width), torch.randn(4, width) * mask
-    placed = adv.place(explanation, code, explained, lengths, width, credit)
-    first, last = adv.places(explained, lengths, width, credit)
-    r = adv.penalise(placed, first | last, kl, 0.05)
-    a, _ = adv.advantages_and_returns(r, values, mask, 0.99, 0.95, adv.explanation_ends(explained, width, credit))
+    a = adv.ppo_targets(explanation, code, explained, mask, kl, values, 0.05, credit, 0.99, 0.95).advantages
     segment = adv.explanation_mask(explained, width)
     if whiten:
         a = adv.whiten(adv.whiten(a, segment), mask.bool() & ~segment)
@@ -185,14 +182,3 @@ def test_explained_variance():
     assert adv.explained_variance(returns + 5, returns, mask) == pytest.approx(1), "a constant error has no variance"
     assert adv.explained_variance(-returns, returns, mask) == pytest.approx(-3), "1 − Var(2, 6) ÷ Var(1, 3)"
     assert adv.explained_variance(returns, returns * 0, mask) != adv.explained_variance(returns, returns * 0, mask)
-
-
-def test_the_controller_moves_towards_its_target():
-    fixed = adv.KLController(0.1)
-    fixed.update(100, 64)
-    assert fixed.beta == 0.1
-    adaptive = adv.KLController(0.1, target=6, horizon=640)
-    adaptive.update(12, 64)
-    assert adaptive.beta == pytest.approx(0.1 * 1.02), "error 1 is cut to 0.2, of which 64/640 count"
-    adaptive.update(5.4, 64)
-    assert adaptive.beta == pytest.approx(0.1 * 1.02 * 0.99)
