@@ -66,7 +66,7 @@ def _numbers(name: str, values: Sequence[float], answer: Answer) -> str:
     """A panel coloured by numbers; the scale reaches to the largest of them."""
     limit = max((abs(value) for value in values), default=0.0)
     scale = " ".join(
-        f'{_swatch(colour(share * limit, limit))} {share * limit:+.2f}' for share in (-1, -0.5, 0, 0.5, 1)
+        f'{_swatch(colour(share * limit, limit))} {share * limit:+.2g}' for share in (-1, -0.5, 0, 0.5, 1)
     ) if limit else "all 0"  # fmt: skip
     return _panel(name, scale, answer, lambda _, t: colour(values[t], limit))
 

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -152,6 +153,7 @@ def train(p: Params, folder: Path) -> None:
 def make_trainer(p: Params, folder: Path, found: Sources) -> RepairTrainer:
     """The trainer of a run, ready to train."""
     datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # trl's own use of an old name
     torch.manual_seed(p.seed)
     config = _config(p, folder / "checkpoints")
     updates = p.ppo_minibatches * p.ppo_epochs
