@@ -3,7 +3,8 @@
 A stage's folder gets the log, answers to look at, checkpoints and, last, ``model``, an ordinary transformers folder.
 A killed training goes on from its last whole checkpoint with the same curve. Several processes train together with
 ``accelerate launch -m ledexlib.ppo PARAMS.yaml [--run NAME]``, which the notebook does by itself where there is more
-than one GPU. The parts: ``segments``, ``advantages``, ``rollouts``, ``ppo_trainer``, ``control``, ``ppo_log``.
+than one GPU. The parts: ``segments``, ``advantages``, ``rollouts``, ``value_trainer``,
+``ppo_trainer``, ``control``, ``ppo_log``.
 """
 
 from __future__ import annotations

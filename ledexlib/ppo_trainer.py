@@ -1,8 +1,9 @@
 """PPO with segment rewards as a subclass of trl's GRPOTrainer, whose loss takes an advantage for every token.
 
 trl 1.16 has log-probabilities, the clipped loss, vLLM, LoRA, checkpoints and distribution; here are the rewards of two
-segments, the value head, the KL penalty inside the reward, and sampling that does not depend on the processes. The
-overridden methods are private, so trl is pinned, and tests/test_ppo_trainer.py fails loudly on another version.
+segments, the KL penalty inside the reward, and sampling that does not depend on the processes; the value head is in
+``value_trainer``. The overridden methods are private, so trl is pinned, and tests/test_ppo_trainer.py fails loudly on
+another version.
 """
 
 from __future__ import annotations
@@ -21,25 +22,24 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 from trl.models import unwrap_model_for_generation
 
 from ledexlib import advantages as adv
-from ledexlib import value_head
 from ledexlib.control import KLController, Watch
 from ledexlib.local import TransformersGenerator
 from ledexlib.params import Params
 from ledexlib.ppo_log import Clock, facts
 from ledexlib.records import Sampling
 from ledexlib.rollouts import Judge, Judged, Scored, two_rewards
+from ledexlib.value_trainer import ValueTrainer
 
 STATE = "ppo_state.json"
 BEST = "best"
 
 
-class RepairTrainer(GRPOTrainer):
+class RepairTrainer(ValueTrainer):
     """Trains a policy on prompts with columns ``prompt``, ``solution_id``, ``task_id`` and ``explain``.
 
     ``algorithm`` ppo: a value head, the KL penalty in the reward, advantages after equation δ. grpo: each segment's
@@ -50,20 +50,9 @@ class RepairTrainer(GRPOTrainer):
         self, model: PreTrainedModel, p: Params, args: GRPOConfig, train_dataset: Dataset,
         tokenizer: PreTrainedTokenizerBase, judge: Judge, peft_config: LoraConfig | None = None,
     ) -> None:  # fmt: skip
-        self.p, self.judge = p, judge
-        self.is_ppo = p.ppo_algorithm == "ppo"
-        self.head = value_head.attach(model, p.ppo_value_detached) if self.is_ppo else None
-        value_head.positions_from_mask(model)
-        super().__init__(
-            model, self.total_reward, args, train_dataset, processing_class=tokenizer, peft_config=peft_config
-        )
-        if self.head is not None:
-            self.head.requires_grad_(True)  # adapters freeze everything else
-        if self.ref_model is not None:
-            value_head.positions_from_mask(self.accelerator.unwrap_model(self.ref_model))
-        if self.use_vllm:
-            named = self.vllm_generation._iter_named_params
-            self.vllm_generation._iter_named_params = lambda: value_head.without_value_head(named())
+        super().__init__(model, p, self.total_reward, args, train_dataset, tokenizer, peft_config)
+        self.judge = judge
+        self.is_ppo = self.head is not None
         self.kl = KLController(
             p.ppo_kl_coef, p.ppo_kl_target if p.ppo_kl == "adaptive" else None, p.ppo_kl_horizon
         )
@@ -71,8 +60,6 @@ class RepairTrainer(GRPOTrainer):
         self.stopped: str | None = None  # why, if early
         self.latest: dict[str, Any] = {}  # the latest batch of rollouts, for those who record samples
         self.clock = Clock()
-        self._values: list[Tensor] = []
-        self._logps: list[Tensor] = []
         self._asked: list[dict[str, Any]] = []
         self._judging: Future[Judged] | None = None
         self._sampler: TransformersGenerator | None = None
@@ -117,44 +104,6 @@ class RepairTrainer(GRPOTrainer):
         self._add_advantages(batch, judged.scored)
         self._log_rollouts(batch, judged)
         return batch
-
-    @torch.no_grad()
-    def _policy_logps(self, batch: dict[str, Any]) -> Tensor:
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-        width = batch["completion_ids"].shape[1]
-        size = self.args.per_device_train_batch_size
-        return self._get_per_token_logps_and_entropies(self.model, ids, mask, width, batch_size=size)[0]
-
-    def _get_per_token_logps_and_entropies(
-        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int,
-        batch_size: int | None = None, **more: Any,
-    ) -> tuple:  # fmt: skip
-        """trl's for each micro-batch, cut to its own longest prompt and answer; the policy's values are kept aside."""
-        size, parts = batch_size or len(input_ids), []
-        for start in range(0, len(input_ids), size):
-            rows = slice(start, start + size)
-            parts.append(self._micro_batch(model, input_ids[rows], attention_mask[rows], logits_to_keep, **more))
-        logps, entropies, values = (None if x[0] is None else torch.cat(x) for x in zip(*parts, strict=True))
-        if model is not self.ref_model:
-            self._values.append(values)
-            self._logps.append(logps.detach())
-        return logps, entropies, None
-
-    def _micro_batch(self, model: Any, ids: Tensor, mask: Tensor, width: int, **more: Any) -> tuple:
-        """Log-probabilities, entropies and values (B, width): V_t stands at the hidden state that predicts token t."""
-        shown = mask.any(0).nonzero()
-        first, behind = int(shown[0]), ids.shape[1] - 1 - int(shown[-1])
-        kept, inside = width - behind, slice(first, ids.shape[1] - behind)
-        arguments = model, ids[:, inside], mask[:, inside], kept
-        values = None
-        if self.head is None or model is self.ref_model:
-            logps, entropies, _ = super()._get_per_token_logps_and_entropies(*arguments, **more)
-        else:
-            with self.head.recording() as recorded:
-                logps, entropies, _ = super()._get_per_token_logps_and_entropies(*arguments, **more)
-            values = recorded[0][:, -kept - 1 : -1]
-        return tuple(None if x is None else pad(x, (0, behind)) for x in (logps, entropies, values))
 
     # From rewards to advantages
 
@@ -226,45 +175,17 @@ class RepairTrainer(GRPOTrainer):
             self.clock.seconds["backward"] -= self.clock.seconds[name] - before[name]
         return loss
 
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """trl's, with a learning rate of its own for the value head."""
-        optimizer = super().create_optimizer(model)
-        if self.head is not None:
-            head = {id(x) for x in self.head.parameters()}
-            for group in optimizer.param_groups:
-                group["params"] = [x for x in group["params"] if id(x) not in head]
-            rate = self.p.ppo_lr if self.p.ppo_value_lr is None else self.p.ppo_value_lr
-            optimizer.add_param_group({"params": list(self.head.parameters()), "lr": rate, "weight_decay": 0.0})
-        return optimizer
-
-    def _clip_grad_norm(self, model: Any) -> Any:
-        """Policy and value head apart: large errors of the value must not shrink the policy's step."""
-        if self.head is None or self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            return super()._clip_grad_norm(model)
-        self.accelerator.clip_grad_norm_(list(self.head.parameters()), self.args.max_grad_norm)
-        policy = [x for name, x in model.named_parameters() if not value_head.is_of_value_head(name)]
-        return self.accelerator.clip_grad_norm_(policy, self.args.max_grad_norm)
-
     # Checkpoints
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """The model without its value head, and beside it the head and what steers the training."""
-        if state_dict is None:
-            state_dict = self.model.state_dict()
-        super()._save(output_dir, dict(value_head.without_value_head(state_dict.items())))
-        folder = Path(output_dir or self.args.output_dir)
+        super()._save(output_dir, state_dict)
         if self.args.should_save:
-            if self.head is not None:
-                value_head.save(self.head, folder)
             state = {"kl": asdict(self.kl), "watch": asdict(self.watch)}
-            (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+            (Path(output_dir or self.args.output_dir) / STATE).write_text(json.dumps(state), encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        folder = Path(resume_from_checkpoint)
-        if self.head is not None:
-            value_head.load(self.head, folder)
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = json.loads((Path(resume_from_checkpoint) / STATE).read_text(encoding="utf-8"))
         self.kl, self.watch = KLController(**state["kl"]), Watch(**state["watch"])
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
