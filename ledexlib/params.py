@@ -160,6 +160,7 @@ class Params(BaseModel):
     )
     explanation_clip: bool = Field(False, description="clip R(e) to [-5, 5] (paper: no clip is written)")
     explanation_when_passed: bool = Field(False, description="R(e) counts only if the tests pass, otherwise it is 0")
+    explanation_weight: Real = Field(1.0, ge=0, description="weight of R(e) beside R(r) (paper: 1); 0 leaves it out")
     explanation_max_words: int | None = Field(
         None, ge=1, description="guard: a longer explanation gets R(e) = -5; None: no guard"
     )
@@ -273,6 +274,9 @@ class Params(BaseModel):
     ppo_steps: int = Field(100, ge=1, description="batches of answers that are sampled and learned from")
     ppo_batch: int = Field(64, ge=2, description="answers in a batch (paper: 64)")
     ppo_generations: int = Field(4, ge=2, description="answers to each prompt of a batch")
+    ppo_rounds: int = Field(
+        1, ge=1, description="rounds of an answer: a repair that fails is shown its feedback and tried again"
+    )
     ppo_minibatches: int = Field(1, ge=1, description="steps of the optimizer in a pass over a batch")
     ppo_epochs: int = Field(2, ge=1, description="passes over each batch")
     ppo_temperature: Real = Field(1.0, gt=0, description="sampling temperature of answers")

@@ -3,8 +3,8 @@
 A stage's folder gets the log, answers to look at, checkpoints and, last, ``model``, an ordinary transformers folder.
 A killed training goes on from its last whole checkpoint with the same curve. Several processes train together with
 ``accelerate launch -m ledexlib.ppo PARAMS.yaml [--run NAME]``, which the notebook does by itself where there is more
-than one GPU. The parts: ``segments``, ``advantages``, ``rollouts``, ``value_trainer``,
-``ppo_trainer``, ``control``, ``ppo_log``.
+than one GPU. The parts: ``segments``, ``advantages``, ``rollouts``, ``rounds``, ``value_trainer``, ``ppo_trainer``,
+``control``, ``ppo_log``.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ def check(p: Params) -> None:
         raise ParameterError(f"ppo_accelerate_config = '{p.ppo_accelerate_config}': no such file")
     if p.ppo_vllm and not (torch.cuda.is_available() and importlib.util.find_spec("vllm")):
         raise ParameterError("ppo_vllm = True: needs a GPU and the package vllm: pip install 'ledexlib[vllm]'")
+    if p.ppo_rounds > 1 and p.ppo_credit == "isolated":
+        raise ParameterError("ppo_rounds > 1: ppo_credit: isolated would hide R(r) from the earlier rounds' programs")
+    if p.ppo_rounds > 1 and p.ppo_vllm:
+        raise ParameterError("ppo_rounds > 1 samples in this process: set ppo_vllm: false")
     _micro_batches(p, processes(p))
 
 

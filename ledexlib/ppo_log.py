@@ -145,7 +145,7 @@ class Recorder(TrainerCallback):
         batch, rows = latest["batch"], []
         for row in range(min(self.shown, len(latest["scored"]))):
             scored, asked = latest["scored"][row], latest["asked"][row]
-            n = scored.answer.tokens
+            n = int(batch["completion_mask"][row].sum())
 
             def numbers(x: Any, row: int = row, n: int = n) -> tuple[float, ...]:
                 return tuple(round(value, 4) for value in x[row, :n].tolist())
@@ -153,7 +153,7 @@ class Recorder(TrainerCallback):
             ids = batch["completion_ids"][row, :n].tolist()
             rows.append(Shown(
                 id=f"{step} {row}", step=step, **asked, tokens=tuple(decode([i]) for i in ids),
-                explanation_tokens=scored.answer.explanation_tokens, rewards=numbers(latest["rewards"]),
+                explanation_tokens=int(latest["explained"][row]), rewards=numbers(latest["rewards"]),
                 kl=numbers(latest["kl"]), values=numbers(batch["old_values"]), advantages=numbers(batch["advantages"]),
                 code_reward=scored.reward.code if scored.reward else None,
                 explanation_reward=scored.reward.explanation if scored.reward else None, status=scored.verdict.status,

@@ -29,10 +29,11 @@ from trl.models import unwrap_model_for_generation
 from ledexlib import advantages as adv
 from ledexlib.control import KLController, Watch
 from ledexlib.local import TransformersGenerator
-from ledexlib.params import Params
+from ledexlib.params import ParameterError, Params
 from ledexlib.ppo_log import Clock, facts
 from ledexlib.records import Sampling
 from ledexlib.rollouts import Judge, Judged, Scored, two_rewards
+from ledexlib.rounds import Episode, continuation, play
 from ledexlib.value_trainer import ValueTrainer
 
 STATE = "ppo_state.json"
@@ -61,8 +62,13 @@ class RepairTrainer(ValueTrainer):
         self.latest: dict[str, Any] = {}  # the latest batch of rollouts, for those who record samples
         self.clock = Clock()
         self._asked: list[dict[str, Any]] = []
+        self._episodes: list[Episode] = []  # of several rounds
         self._judging: Future[Judged] | None = None
         self._sampler: TransformersGenerator | None = None
+        if p.ppo_rounds > 1:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise ParameterError("ppo_rounds > 1: not with FSDP or DeepSpeed, whose processes must sample together")
+            self.rollout_func = self._play
 
     # Rollouts
 
@@ -75,25 +81,49 @@ class RepairTrainer(ValueTrainer):
     def _generate(self, prompts: list) -> tuple:
         with self.clock("generation"):
             result = super()._generate(prompts)
-        self._judging = self.judge.start(self._asked, result[1])
+        answers = [episode.answer for episode in self._episodes] or result[1]
+        self._judging = self.judge.start(self._asked, answers)
         return result
+
+    def _play(self, messages: list, _trainer: Any) -> dict[str, Any]:
+        """trl's rollout function: episodes of several rounds."""
+        prompts = self._tokenize_prompts(messages)[0]
+        self._episodes = play(prompts, self.p.ppo_rounds, self._sample, self._reply)
+        ids, written = ([getattr(episode, name) for episode in self._episodes] for name in ("ids", "written"))
+        return {"prompt_ids": prompts, "completion_ids": ids, "logprobs": None, "env_mask": written}
+
+    def _reply(self, rows: Sequence[int], episodes: list[Episode]) -> list[list[int] | None]:
+        """What is said to answers that failed, if they came to their end and a further one has room."""
+        found = self.judge.feedback([self._asked[row] for row in rows], [episode.answer for episode in episodes])
+        replies: list[list[int] | None] = []
+        for episode, text in zip(episodes, found, strict=True):
+            end, said = continuation(self._tokenizer, text) if text is not None else (None, [])
+            length = len(episode.prompt) + len(episode.ids) + len(said) + self.p.ppo_max_tokens
+            goes_on = end == episode.ids[-1] and length <= self.p.ppo_max_length
+            replies.append(said if goes_on else None)
+        return replies
 
     def _generate_single_turn(self, prompt_ids: list, images: Any, multimodal_fields: Any, *rest: Any, **more: Any):
         """Sample by the project's own loop, whose answers depend on seed, step and row, not on the processes."""
         if self.use_vllm or self.is_fsdp_enabled or self.is_deepspeed_enabled:
             return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest, **more)
-        first = self.accelerator.process_index * len(prompt_ids)
-        seeds = [(self.args.seed, self.state.global_step, first + row) for row in range(len(prompt_ids))]
+        return self._sample(range(len(prompt_ids)), prompt_ids, 0), None
+
+    def _sample(self, rows: Sequence[int], contexts: list[list[int]], number: int) -> list[list[int]]:
+        """Answers to these rows' contexts in the round of this number, from 0."""
+        first, later = self.accelerator.process_index * len(self._asked), [number] * (number > 0)
+        seeds = [(self.args.seed, self.state.global_step, first + row, *later) for row in rows]
         sampling = Sampling(temperature=self.temperature, max_tokens=self.max_completion_length)
         with unwrap_model_for_generation(
             self.model_wrapped, self.accelerator, gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs
         ) as model:
             if self._sampler is None:
                 self._sampler = TransformersGenerator("policy", loaded=(model, self._tokenizer))
-            return self._sampler.sample_ids(prompt_ids, seeds, sampling), None
+            return self._sampler.sample_ids(contexts, seeds, sampling)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._asked = [{name: row[name] for name in ("solution_id", "task_id", "explain")} for row in inputs]
+        self._episodes = []
         self._values.clear()
         with self.clock("rollouts"):
             batch = super()._generate_and_score_completions(inputs)
@@ -110,13 +140,18 @@ class RepairTrainer(ValueTrainer):
     def _add_advantages(self, batch: dict[str, Any], scored: list[Scored]) -> None:
         """Replace trl's scalar advantages by one for each token, and add returns, old values and what is learned."""
         device, mask = self.accelerator.device, batch["completion_mask"]
-        explanation, code = (torch.tensor(x, device=device) for x in two_rewards(scored))
+        rewards = two_rewards(scored, self.p.explanation_weight)
+        explanation, code = (torch.tensor(x, device=device) for x in rewards)
         explained = torch.tensor([s.answer.explanation_tokens for s in scored], device=device)
-        learn = mask * code.isfinite()[:, None]
+        if self._episodes:  # the earlier rounds lead to the last explanation
+            starts = torch.tensor([episode.start for episode in self._episodes], device=device)
+            explained = explained + starts * (explained > 0)
+        written = mask * batch.get("tool_mask", 1)  # by the policy, not what it was told between rounds
+        learn = written * code.isfinite()[:, None]
         segment = adv.explanation_mask(explained, mask.shape[1])
         kl = torch.zeros_like(batch["old_per_token_logps"])
         if "ref_per_token_logps" in batch:
-            kl = adv.token_kl(batch["old_per_token_logps"], batch["ref_per_token_logps"], mask)
+            kl = adv.token_kl(batch["old_per_token_logps"], batch["ref_per_token_logps"], written)
         if self.is_ppo:
             targets = adv.ppo_targets(
                 explanation, code, explained, mask, kl, self._values[0].detach(), self.kl.beta, self.p.ppo_credit,
@@ -133,7 +168,10 @@ class RepairTrainer(ValueTrainer):
         batch.update(
             advantages=a * learn, returns=targets.returns * learn, old_values=targets.values * learn, learn=learn
         )
-        self.latest = {"batch": batch, "rewards": targets.rewards, "kl": kl, "scored": scored, "asked": self._asked}
+        self.latest = {
+            "batch": batch, "rewards": targets.rewards, "kl": kl, "explained": explained, "scored": scored,
+            "asked": self._asked,
+        }  # fmt: skip
 
     def _group_scores(self, explanation: Tensor, code: Tensor) -> list[Tensor]:
         """This process's part of the group scores of R(e) and R(r), or of their sum."""
@@ -216,6 +254,8 @@ class RepairTrainer(ValueTrainer):
         per_answer = {name: torch.tensor(x, dtype=torch.float64, device=device) for name, x in facts(judged).items()}
         if "ref_per_token_logps" in batch:
             per_answer["kl"] = self.latest["kl"].sum(1).double()
+        if self._episodes:
+            per_answer["rounds"] = torch.tensor([e.rounds for e in self._episodes], dtype=torch.float64, device=device)
         found = {name: self.accelerator.gather(x).nanmean().item() for name, x in sorted(per_answer.items())}
         for name, value in found.items():
             self._note(f"rollout/{name}", value)

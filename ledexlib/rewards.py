@@ -64,7 +64,7 @@ class Rollout:
 class Reward(Record):
     """A refinement's rewards with everything they are made of; None where there is nothing to compare with."""
 
-    total: float  # R(r) + R(e), or R(r) alone
+    total: float  # R(r) + R(e), R(e) times `explanation_weight`; or R(r) alone
     code: float  # R(r), equation 3
     explanation: float | None  # R(e), equation 5
     s_cb: float | None
@@ -247,8 +247,8 @@ class Scorer:
         parts = found._asdict() if found else {}
         s_cb = parts.pop("codebleu", None)
         return Reward(
-            total=code + (explanation or 0.0), code=code, explanation=explanation, s_cb=s_cb, s_ut=s_ut, s_ex=s_ex,
-            guards=tuple(guards), **parts,
+            total=code + self.params.explanation_weight * (explanation or 0.0), code=code, explanation=explanation,
+            s_cb=s_cb, s_ut=s_ut, s_ex=s_ex, guards=tuple(guards), **parts,
         )  # fmt: skip
 
     def _compared(self, attempt: Attempt, leave_out: LeaveOut) -> tuple[list[str], list[str]]:

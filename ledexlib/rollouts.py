@@ -105,10 +105,10 @@ class Scored:
     reward: Reward | None
 
 
-def two_rewards(scored: Iterable[Scored]) -> tuple[list[float], list[float]]:
-    """R(e) and R(r) of answers; NaN where there is none."""
+def two_rewards(scored: Iterable[Scored], weight: float = 1.0) -> tuple[list[float], list[float]]:
+    """R(e), ``weight`` times, and R(r) of answers; NaN where there is none."""
     rewards = [s.reward for s in scored]
-    explanation = [math.nan if r is None or r.explanation is None else r.explanation for r in rewards]
+    explanation = [math.nan if r is None or r.explanation is None else weight * r.explanation for r in rewards]
     return explanation, [math.nan if r is None else r.code for r in rewards]
 
 
@@ -153,6 +153,21 @@ class Judge:
         rewards = self.scorer.score(attempts)
         scored = [Scored(*parts) for parts in zip(read, verdicts, rewards, strict=True)]
         return Judged(scored, verified - began, time.perf_counter() - verified)
+
+    def feedback(self, asks: Sequence[Mapping], answers: Sequence[Sequence[int]]) -> list[str | None]:
+        """What the user says to each answer that failed, to have it tried again; None to the others."""
+        read = [
+            segment(ids, self.decode, self.problems[ask["task_id"]], ask["explain"])
+            for ask, ids in zip(asks, answers, strict=True)
+        ]
+        verdicts = self.verdicts([(ask["task_id"], answer.code) for ask, answer in zip(asks, read, strict=True)])
+        said: list[str | None] = []
+        for ask, answer, verdict in zip(asks, read, verdicts, strict=True):
+            failed = verdict.status not in ("passed", "infra")
+            problem = self.problems[ask["task_id"]]
+            again = prompts.refine_messages(problem, answer.code, verdict.feedback, ask["explain"])[-1]["content"]
+            said.append(again if failed else None)
+        return said
 
     def verdicts(self, programs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """The verdicts on (task, program) pairs; equal ones run once."""
