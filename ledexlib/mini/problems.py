@@ -27,6 +27,7 @@ FIRST_IDS = {"prompt": 1, "test": 11, "validation": 301, "train": 401}
 SIZES = {
     "mini-mbpp": {"prompt": 10, "test": 200, "validation": 80, "train": 1000},
     "mini-humaneval": {"prompt": 10, "test": 164},
+    "mini-mixed": {"prompt": 10, "train": 1000},
 }
 PLUS_TESTS = 36
 
@@ -214,22 +215,23 @@ def _plus_calls(problem: MiniProblem) -> tuple[Call, ...]:
 def _records(benchmark: str, split: str) -> Iterator[tuple[MiniProblem, Problem]]:
     """The problems of a benchmark's split; a plus benchmark has its base's problems with further tests."""
     base = benchmark.removesuffix("plus")
-    humaneval = base == "mini-humaneval"
     rng = random.Random(f"{base} {split}")
-    # The two benchmarks never share a combination.
-    seen = {combination(p.steps) for p, _ in _loaded("mini-mbpp", split)} if humaneval else set()
+    # The two benchmarks that models are tested on never share a combination.
+    seen = {combination(p.steps) for p, _ in _loaded("mini-mbpp", split)} if base == "mini-humaneval" else set()
     found = 0
     for names in draw(split, random.Random(f"compositions of {split}")):
         if tuple(sorted(names)) in seen:
             continue
-        problem = make(names, rng, 5 if humaneval else 3)
+        form = FORMS[found % 2] if base == "mini-mixed" else base
+        problem = make(names, rng, 5 if form == "mini-humaneval" else 3)
         if problem is None:
             continue
         calls = _plus_calls(problem)
         if len(calls) < 30:
             continue
         task_id = f"{benchmark}/{FIRST_IDS[split] + found}"
-        yield problem, record(problem, benchmark, task_id, split, calls if benchmark.endswith("plus") else ())
+        asked = record(problem, form, task_id, split, calls if benchmark.endswith("plus") else ())
+        yield problem, asked.model_copy(update={"benchmark": benchmark})
         seen.add(combination(problem.steps))
         found += 1
         if found == SIZES[base][split]:
@@ -237,12 +239,12 @@ def _records(benchmark: str, split: str) -> Iterator[tuple[MiniProblem, Problem]
 
 
 def record(
-    problem: MiniProblem, benchmark: str, task_id: str = "", split: str = "pretrain", plus: tuple[Call, ...] = ()
+    problem: MiniProblem, form: str, task_id: str = "", split: str = "pretrain", plus: tuple[Call, ...] = ()
 ) -> Problem:
-    """The problem in a benchmark's form."""
-    common = {"task_id": task_id, "entry_point": problem.name, "benchmark": benchmark, "split": split}
+    """The problem in one of the ``FORMS``: a sentence with assertions, or a signature with a docstring."""
+    common = {"task_id": task_id, "entry_point": problem.name, "benchmark": form, "split": split}
     lines = assertions(problem)
-    if benchmark.startswith("mini-humaneval"):
+    if form == "mini-humaneval":
         head = stub(problem)
         body = "\n".join(f"    {line.replace(problem.name, 'candidate', 1)}" for line in lines)
         check = Check(source=f"def check(candidate):\n{body}\n")
@@ -252,7 +254,8 @@ def record(
     return Problem(prompt=prompt, tests=tests, reference=problem.reference, **common)
 
 
-BENCHMARKS = ("mini-mbpp", "mini-humaneval", "mini-mbppplus", "mini-humanevalplus")
+FORMS = ("mini-mbpp", "mini-humaneval")
+BENCHMARKS = (*FORMS, *(f"{form}plus" for form in FORMS), "mini-mixed")
 
 
 @cache
@@ -274,8 +277,8 @@ def load_mini(name: str, split: str) -> list[Problem]:
 @cache
 def find(prompt: str) -> MiniProblem:
     """The problem behind the prompt of a mini benchmark; raises KeyError for a text that is none."""
-    for benchmark in ("mini-mbpp", "mini-humaneval"):
-        for split in SIZES[benchmark]:
+    for benchmark, splits in SIZES.items():
+        for split in splits:
             for mini, problem in _loaded(benchmark, split):
                 if problem.prompt.strip() == prompt.strip():
                     return mini
