@@ -16,46 +16,18 @@ import io
 import marshal
 import os
 import pickle
+import socket
 import sys
 import threading
-import types
 from functools import partial
 
-from frames import END, ERROR, GRAPH, LENGTH, LOAD, MARSHALLED, OPAQUE, PICKLED, READY, SETUP, VALUE
-from graph import describe as describe_value
-from graph import mutables
-from operations import OPERATIONS, told
+from frames import END, ERROR, LOAD, MARSHALLED, OPAQUE, PICKLED, READY, SETUP, VALUE
 from plain import encode
 from recorder import PROGRAM, Recorder, Report, describe
+from servant import Servant, reader, writer
 from show import show
 from system import new_main
 from tail import Tail
-
-
-def writer(descriptor: int):
-    """A function that writes bytes to the descriptor, whatever the program does to ``os``."""
-
-    def write_all(data: bytes, write=os.write) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[write(descriptor, rest) :]
-
-    return write_all
-
-
-def reader(descriptor: int):
-    """A function that reads so many bytes; it ends the process where there are no more."""
-
-    def read_all(count: int, read=os.read, leave=os._exit) -> bytes:
-        data = read(descriptor, count)
-        while len(data) < count:
-            piece = read(descriptor, count - len(data))
-            if not piece:
-                leave(0)
-            data += piece
-        return data
-
-    return read_all
 
 
 def load(job: dict, name: str, report: Report) -> dict[str, object] | None:
@@ -83,89 +55,11 @@ def entry_point(job: dict, namespace: dict) -> tuple[object, BaseException | Non
         return None, error
 
 
-class Unpickler(pickle.Unpickler):
-    """Reads requests; what stands for an object of this process is replaced by it."""
-
-    objects: list[object]
-
-    def find_class(self, module: str, name: str) -> object:
-        return self.objects.__getitem__ if module == "__ledex__" else super().find_class(module, name)
-
-
-class Servant:
-    """Answers the worker's proxies."""
-
-    def __init__(self, job: dict, descriptor: int) -> None:
-        self.classes = frozenset(job["classes"])
-        self.report = Report(writer(descriptor))
-        self.read = reader(descriptor)
-        self.objects: list[object] = []
-        self.numbers: dict[int, int] = {}
-
-    def keep(self, value: object) -> int:
-        """The number of an object that stays here."""
-        if id(value) not in self.numbers:
-            self.numbers[id(value)] = len(self.objects)
-            self.objects.append(value)
-        return self.numbers[id(value)]
-
-    def ready(self, job: dict, namespace: dict) -> None:
-        """Tell of the names that tests may use."""
-        entry, missing = entry_point(job, namespace)
-        self.keep(entry)  # number 0
-        found = {name: self.named(namespace[name]) for name in job["names"] if name in namespace}
-        self.report.send(READY, 0, encode((found, missing and told(missing))))
-
-    def serve(self) -> None:
-        """Answer requests until there are no more."""
-        while True:
-            self.answer(self.read(*LENGTH.unpack(self.read(LENGTH.size))))
-
-    def named(self, value: object) -> tuple:
-        """What the tests are told of a global value."""
-        if isinstance(value, types.ModuleType):
-            return ("module", value.__name__)
-        return ("h", self.keep(value), type(value).__name__) if encode(value) is None else ("=", value)
-
-    def request(self, data: bytes) -> tuple:
-        if data.startswith(MARSHALLED):
-            return marshal.loads(memoryview(data)[1:])
-        unpickler = Unpickler(io.BytesIO(data[1:]))
-        unpickler.objects = self.objects
-        return unpickler.load()
-
-    def answer(self, request: bytes) -> None:
-        operation, number, arguments, options = self.request(request)
-        # A set comes sorted, item by item; the table of its copy is as large as that of a literal in the tests, so that
-        # a program which depends on the order of a set sees the order that it would see there.
-        arguments = tuple([set(argument) if type(argument) is set else argument for argument in arguments])
-        originals = mutables((arguments, options), self.classes, self.numbers)
-        before = snapshot(originals, arguments, options)
-        try:
-            value = OPERATIONS[operation](self.objects[number], *arguments, **options)
-            data = encode(value)
-            changed = bool(originals) and (before is None or before != snapshot(originals, arguments, options))
-            if data is not None and not changed:
-                self.report.send(VALUE, 0, data)
-            else:
-                self.report.send(GRAPH, 0, describe_value(value, self.keep, self.classes, originals, changed))
-        except BaseException as error:
-            self.report.send(ERROR, 0, encode(told(error)))
-
-
-def snapshot(originals: list, arguments: tuple, options: dict) -> bytes | None:
-    """The arguments' bytes, to see whether a call changed them; None if they have none."""
-    try:
-        return marshal.dumps((arguments, options), 2) if originals else None
-    except ValueError:
-        return None
-
-
 def run_tests(job: dict, descriptor: int, tail: Tail) -> None:
     """The weaker mode: run assertions, checks and calls here. They come down the socket, once, before the program."""
     report, read = Report(tail.writer(writer(descriptor))), reader(descriptor)
     # Marker and tests are taken before the program runs and changes anything.
-    marker, items = marshal.loads(read(*LENGTH.unpack(read(LENGTH.size))))
+    marker, items = marshal.loads(read())
     items, loads = marshal.loads(items), marshal.loads
     recorder = Recorder(report)
     namespace = load(job, "program", report)
@@ -255,26 +149,26 @@ def run_proxy(job: dict, descriptor: int, _: Tail) -> None:
     servant = Servant(job, descriptor)
     namespace = load(job, "program", servant.report)
     if namespace is not None:
-        servant.ready(job, namespace)
+        servant.ready(job, namespace, *entry_point(job, namespace))
         servant.serve()
 
 
 def warm_up() -> None:
     """Do in the parent what every program's process does, which inherits what the interpreter prepares meanwhile."""
-    reading, writing = os.pipe()
     program = "from typing import List\ndef f(x: List[int]) -> int:\n    return x[0]\n"
     job = {"program": program, "entry_point": "f", "setup": None, "names": ["f", "List"], "classes": []}
-    for _ in range(20):
-        servant = Servant(job, writing)
-        servant.ready(job, load(job, "program", servant.report))
-        for arguments in ([1], [], [[2, 3]]):
-            servant.answer(MARSHALLED + marshal.dumps(("call", 0, (arguments,), {})))
-            servant.answer(PICKLED + pickle.dumps(("call", 0, (arguments,), {})))
-        os.read(reading, 1 << 16)
-        run_call(servant.report, (None, marshal.dumps(([1],)), 0, "equal"), servant.objects[0], None, marshal.loads)
-        os.read(reading, 1 << 16)
-    os.close(reading)
-    os.close(writing)
+    here, there = socket.socketpair()
+    with here, there:
+        for _ in range(20):
+            servant = Servant(job, there.fileno())
+            namespace = load(job, "program", servant.report)
+            servant.ready(job, namespace, *entry_point(job, namespace))
+            for arguments in ([1], [], [[2, 3]]):
+                request = ("call", 0, (arguments,), {})
+                servant.answer(MARSHALLED + marshal.dumps(request))
+                servant.answer(PICKLED + pickle.dumps(request))
+            run_call(servant.report, (None, marshal.dumps(([1],)), 0, "equal"), namespace["f"], None, marshal.loads)
+            here.recv(1 << 16)
     del sys.modules["program"]
 
 

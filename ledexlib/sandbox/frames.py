@@ -28,10 +28,10 @@ KINDS = frozenset((SETUP, LOAD, READY, PASS, FAIL, ERROR, VALUE, OPAQUE, END))
 def frames(report: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
     """Kind, test, place and length of the payload of each frame between two places, up to the first that is none.
 
-    ``report`` is any buffer.
+    ``report`` is bytes or is sliced like them.
     """
     while start + FRAME.size <= end:
-        kind, test, length = FRAME.unpack_from(report, start)
+        kind, test, length = FRAME.unpack(report[start : start + FRAME.size])
         start += FRAME.size
         if kind not in KINDS or length > end - start:
             return

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import marshal
-import mmap
 import os
 import select
 import shutil
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -25,7 +25,8 @@ from pathlib import Path
 
 from ledexlib.sandbox.frames import LENGTH
 from ledexlib.sandbox.jobs import LAYERS, Job, Limits
-from ledexlib.sandbox.judge import Buffer, Outcome
+from ledexlib.sandbox.judge import Outcome
+from ledexlib.sandbox.reports import Report, Stored
 from ledexlib.sandbox.suite import Suite
 
 SCRIPT = Path(__file__).with_name("start.py")
@@ -98,8 +99,8 @@ class Handle:
         self.layers: dict[str, str] = {}  # what became of each, once the worker has started: '' or why it is not active
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
         self.sock, theirs = socket.socketpair()
-        command = [sys.executable, "-s", "-P", "-B", "-W", "ignore", str(SCRIPT)]
-        command += [str(theirs.fileno()), self.folder, ",".join(layers)]
+        command = [sys.executable, "-S", "-s", "-P", "-B", "-W", "ignore", str(SCRIPT)]
+        command += [str(theirs.fileno()), self.folder, ",".join(layers), os.pathsep.join(site.getsitepackages())]
         with theirs:
             self.process = subprocess.Popen(
                 command,
@@ -145,7 +146,7 @@ class Handle:
                 return
             del self.outbox[:sent]
 
-    def replies(self) -> list[tuple[Task, list[Outcome], Buffer]]:
+    def replies(self) -> list[tuple[Task, list[Outcome], Report]]:
         """What has arrived, task by task; raises OSError or EOFError if the worker has gone."""
         while True:
             try:
@@ -170,14 +171,13 @@ class Handle:
                 (self.layers,) = outcomes
         return found
 
-    def _reply(self, ticket: int, outcomes: list[dict], report: bytes | None) -> tuple[Task, list[Outcome], Buffer]:
+    def _reply(self, ticket: int, outcomes: list[dict], report: bytes | None) -> tuple[Task, list[Outcome], Report]:
         expected, task = self.tasks.popleft()
         if ticket != expected:
             raise EOFError(f"the worker answered {ticket} when {expected} was due")
         self.since = time.monotonic()
         if report is None:
-            with os.fdopen(self.files.popleft(), "rb") as file:
-                report = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            report = Stored(self.files.popleft())
         return task, [Outcome(**outcome) for outcome in outcomes], report
 
     def wake(self) -> None:

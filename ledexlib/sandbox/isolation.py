@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Collection
 
 import landlock
@@ -24,9 +23,8 @@ FIRST_UID, NOBODY = 1_000_000_000, 65534
 
 def readable() -> list[str]:
     """The paths that Python needs, none inside another."""
-    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *sysconfig.get_paths().values()}
-    found = sorted({*SYSTEM, *prefixes})
-    found = [path for path in found if os.path.exists(path)]
+    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, os.path.dirname(os.__file__)}
+    found = sorted(path for path in {*SYSTEM, *prefixes, *sys.path} if path and os.path.exists(path))
     return [path for path in found if not any(path != p and path.startswith(p.rstrip("/") + "/") for p in found)]
 
 

@@ -6,7 +6,6 @@ test's word and the end marker, and the values of calls are compared here.
 
 from __future__ import annotations
 
-import mmap
 import re
 import signal
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from ledexlib.records import Status, Verdict
 from ledexlib.sandbox import plain, show
 from ledexlib.sandbox.compare import same, same_output
 from ledexlib.sandbox.frames import END, ERROR, FAIL, LOAD, OPAQUE, PASS, READY, SETUP, VALUE, frames
+from ledexlib.sandbox.reports import Report, equal
 from ledexlib.sandbox.suite import Expected, Suite
 
-Buffer = bytes | mmap.mmap  # a report, or the file that has it mapped into memory
 VALUE_BYTES = 64 << 20  # a larger result is not compared but wrong
 TEXT_BYTES = 64 << 10
 
@@ -89,7 +88,7 @@ def overdue(suite: Suite) -> Verdict:
 
 
 def verdict(
-    suite: Suite, program: str, outcomes: list[Outcome], report: Buffer, marker: bytes, scratch: str
+    suite: Suite, program: str, outcomes: list[Outcome], report: Report, marker: bytes, scratch: str
 ) -> Verdict:
     """The verdict on a program from its executions: one, or for stdin tests one each."""
     reading = _Reading(suite, program, report, marker)
@@ -111,7 +110,7 @@ def verdict(
 class _Reading:
     """Collects the results of a program's tests from its report."""
 
-    def __init__(self, suite: Suite, program: str, report: Buffer, marker: bytes) -> None:
+    def __init__(self, suite: Suite, program: str, report: Report, marker: bytes) -> None:
         self.suite = suite
         self.program = program
         self.report = report
@@ -126,7 +125,7 @@ class _Reading:
         """Read the report of assertions, checks and calls."""
         (outcome,) = outcomes
         expected = self.suite.expected
-        if expected is not None and expected.is_whole and memoryview(self.report) == memoryview(expected.report):
+        if expected is not None and expected.is_whole and equal(self.report, expected.report):
             self.results = dict.fromkeys(range(len(self.suite.cases)), PASSED)
             self.closed = True
             return
@@ -276,7 +275,7 @@ def wanted_value(suite: Suite, index: int) -> tuple[bytes | None, str]:
     return None, f"the reference gives no expected value: it {why} for {suite.text(index)}"
 
 
-def expectation(suite: Suite, outcomes: list[Outcome], report: Buffer, marker: bytes) -> Expected:
+def expectation(suite: Suite, outcomes: list[Outcome], report: Report, marker: bytes) -> Expected:
     """What the reference returned for each call, from the report of its execution."""
     (outcome,) = outcomes
     found: dict[int, tuple[bytes, int, int]] = {}

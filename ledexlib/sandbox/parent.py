@@ -157,7 +157,7 @@ class Parent:
                     left = min(timeout - clock.own(self.idle.read()), most_wall - wall)
                 if left <= 0:
                     return True
-                if self.sees_family and family_memory() > limits["memory"]:
+                if wall > LOOK and self.sees_family and family_memory() > limits["memory"]:
                     return False  # to be killed
                 left = min(max(left, PATIENCE), LOOK)
                 if ended is None:  # without pidfd: look now and then whether the child has ended

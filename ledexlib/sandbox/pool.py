@@ -19,7 +19,8 @@ from ledexlib.records import Verdict
 from ledexlib.sandbox import judge
 from ledexlib.sandbox.handle import Handle, Task
 from ledexlib.sandbox.jobs import LAYERS, Job, Limits
-from ledexlib.sandbox.judge import Buffer, Outcome
+from ledexlib.sandbox.judge import Outcome
+from ledexlib.sandbox.reports import Report
 from ledexlib.sandbox.suite import suite_of
 
 QUEUED = 2  # jobs a worker has at most
@@ -138,7 +139,7 @@ class Pool:
             if worker.is_overdue():
                 self._replace(worker, "no answer")
 
-    def _settle(self, task: Task, outcomes: list[Outcome], report: Buffer, scratch: str) -> None:
+    def _settle(self, task: Task, outcomes: list[Outcome], report: Report, scratch: str) -> None:
         """Take a task's outcome: a verdict, a reference's results, or a run to be done again in another way."""
         last = outcomes[-1]
         if last.untransportable:

@@ -1,8 +1,9 @@
 """How a worker starts: one small process that becomes two, the warm parent and the worker.
 
-Started as a script by ``handle`` with a clean environment: ``start.py DESCRIPTOR FOLDER LAYERS``, the descriptor of the
-caller's socket, a folder for scratch files, and the wanted layers of isolation. What the parent does not need is
-imported after the fork, for every program's process is a copy of the parent. Standard library only.
+Started as a script by ``handle`` with a clean environment: ``start.py DESCRIPTOR FOLDER LAYERS PACKAGES``, the
+descriptor of the caller's socket, a folder for scratch files, the wanted layers of isolation, and where packages are.
+It must be small, for every program's process is a copy of the parent: it starts without the ``site`` module, and what
+the parent does not need is imported after the fork. Standard library only.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ for name in COMMON:
     __import__(name)
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import resource  # noqa: E402
+import site  # noqa: E402
 import socket  # noqa: E402
 
 import parent  # noqa: E402
@@ -38,6 +40,8 @@ def main() -> None:
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES if hard < 0 else min(STACK_BYTES, hard), hard))
     caller, folder, layers = socket.socket(fileno=int(sys.argv[1])), sys.argv[2], Layers(sys.argv[3].split(","))
+    sys.path += sys.argv[4].split(os.pathsep)
+    site.setquit()  # the names exit and quit, which programs use
     ours, theirs = socket.socketpair()
     idle, tail, number = Idle(folder), Tail(), os.getpid()
     enter_worker(layers)

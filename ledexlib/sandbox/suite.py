@@ -10,7 +10,6 @@ import ast
 import builtins
 import marshal
 import math
-import mmap
 import re
 import threading
 from collections import OrderedDict
@@ -22,6 +21,7 @@ from ledexlib.records import Assertion, Call, Check, InputOutput, Mode
 from ledexlib.sandbox import plain
 from ledexlib.sandbox.instrument import TestCodeError, instrument
 from ledexlib.sandbox.jobs import Job
+from ledexlib.sandbox.reports import Report
 from ledexlib.sandbox.show import SOURCE, VALUE, cut, show
 
 KEPT = 1024  # suites
@@ -43,7 +43,7 @@ class TestCase:
 class Expected:
     """What the reference returned: for each test, kind of frame, place and length in its report; its processor time."""
 
-    report: bytes | mmap.mmap
+    report: Report
     frames: dict[int, tuple[bytes, int, int]]
     seconds: float
     fault: str = ""
