@@ -167,7 +167,7 @@ class Pool:
             return
         first = tasks[0]
         first.tries += 1
-        if worker.process.returncode == -signal.SIGXCPU:
+        if worker.process.returncode == -signal.SIGXCPU and not first.is_reference:
             self.done.append((tasks.pop(0).job.id, judge.overdue(first.suite)))
         elif first.tries >= TRIES:
             self._give_up(tasks.pop(0), f"its worker died {TRIES} times ({why})\n{log}".rstrip())
