@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 RECORDER = "__ledex__"
 FILENAME = "<test>"
+_LOAD = ast.Load()
 CLOSE = ("isclose", "allclose")
 _OPERATORS = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
@@ -59,8 +61,7 @@ def instrument(source: str, first: int, is_check: bool) -> Instrumented:
             raise TestCodeError("the test defines no function 'check'")
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
         rewriter = _Rewriter(source, first, is_check)
-        tree = ast.fix_missing_locations(rewriter.visit(tree))
-        code = compile(tree, FILENAME, "exec", dont_inherit=True, optimize=0)
+        code = compile(rewriter.visit(tree), FILENAME, "exec", dont_inherit=True, optimize=0)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise TestCodeError(f"the test does not compile: {error}") from None
     return Instrumented(code, rewriter.sources or [source.strip()], rewriter.deferred, names)
@@ -120,37 +121,48 @@ class _Rewriter(ast.NodeTransformer):
         self.sources.append(self._text(node))
         if any(self.depth.values()):
             self.deferred.append(index)
+        calls = _Calls(node, index)
         if self.depth["function"] or self.depth["guard"]:
-            return [_report("at", index), node, _report("ok", index)]
-        handler = ast.ExceptHandler(ast.Name("BaseException", ast.Load()), None, [_report("raised", index)])
-        guarded = ast.Try([ast.Expr(_evaluation(node.test, index))], [handler], [], [])
+            return [calls.statement("at"), node, calls.statement("ok")]
+        handler = ast.ExceptHandler(calls.name("BaseException"), None, [calls.statement("raised")], **calls.place)
+        guarded = ast.Try([ast.Expr(calls.evaluation(node.test), **calls.place)], [handler], [], [], **calls.place)
         if self.depth["loop"]:
-            return [ast.If(_call("open", index), [guarded], [])]
+            return [ast.If(calls.call("open"), [guarded], [], **calls.place)]
         return [guarded]
 
 
-def _call(method: str, index: int, *arguments: ast.expr) -> ast.Call:
-    function = ast.Attribute(ast.Name(RECORDER, ast.Load()), method, ast.Load())
-    return ast.Call(function, [ast.Constant(index), *arguments], [])
+class _Calls:
+    """Calls of the recorder for an assert, and in its place: ``ast.fix_missing_locations`` is slow on large tests."""
 
+    def __init__(self, node: ast.Assert, index: int) -> None:
+        self.index = index
+        self.place = {name: getattr(node, name) for name in node._attributes}
 
-def _report(method: str, index: int) -> ast.stmt:
-    return ast.Expr(_call(method, index))
+    def name(self, name: str) -> ast.Name:
+        return ast.Name(name, _LOAD, **self.place)
 
+    def constant(self, value: object) -> ast.Constant:
+        return ast.Constant(value, **self.place)
 
-def _evaluation(test: ast.expr, index: int) -> ast.Call:
-    """The call that evaluates an assert's condition and records it with the values that explain it."""
-    match test:
-        case ast.Compare(left=left, ops=[operator], comparators=[right]):
-            swapped = isinstance(operator, ast.Eq) and _is_literal(left) and not _is_literal(right)
-            return _call("compare", index, ast.Constant(_OPERATORS[type(operator)]), left, right, ast.Constant(swapped))
-        case ast.Call(func=function, args=[_, _, *_], keywords=keywords) if _name(function) in CLOSE:
-            call = _call("close", index, function, *test.args)
-            call.keywords = keywords
-            return call
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return _call("truth", index, operand, ast.Constant(False))
-    return _call("truth", index, test, ast.Constant(True))
+    def call(self, method: str, *arguments: ast.expr, keywords: Sequence[ast.keyword] = ()) -> ast.Call:
+        function = ast.Attribute(self.name(RECORDER), method, _LOAD, **self.place)
+        return ast.Call(function, [self.constant(self.index), *arguments], list(keywords), **self.place)
+
+    def statement(self, method: str) -> ast.stmt:
+        return ast.Expr(self.call(method), **self.place)
+
+    def evaluation(self, test: ast.expr) -> ast.Call:
+        """The call that evaluates an assert's condition and records it with the values that explain it."""
+        match test:
+            case ast.Compare(left=left, ops=[operator], comparators=[right]):
+                swapped = isinstance(operator, ast.Eq) and _is_literal(left) and not _is_literal(right)
+                sign = self.constant(_OPERATORS[type(operator)])
+                return self.call("compare", sign, left, right, self.constant(swapped))
+            case ast.Call(func=function, args=[_, _, *_], keywords=keywords) if _name(function) in CLOSE:
+                return self.call("close", function, *test.args, keywords=keywords)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return self.call("truth", operand, self.constant(False))
+        return self.call("truth", test, self.constant(True))
 
 
 def _name(function: ast.expr) -> str:
