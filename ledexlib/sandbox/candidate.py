@@ -146,11 +146,22 @@ def finish_main(code: object) -> int:
 
 def run_proxy(job: dict, descriptor: int, _: Tail) -> None:
     """Load the program and answer what the worker's proxies ask."""
-    servant = Servant(job, descriptor)
+    servant, read = Servant(job, writer(descriptor)), reader(descriptor)
     namespace = load(job, "program", servant.report)
     if namespace is not None:
         servant.ready(job, namespace, *entry_point(job, namespace))
-        servant.serve()
+        while True:  # the reader ends the process
+            servant.answer(read())
+
+
+def run_script(job: dict, descriptor: int, tail: Tail) -> None:
+    """Load the program and answer what the worker's proxies are going to ask."""
+    servant = Servant(job, tail.writer(writer(descriptor)))
+    namespace = load(job, "program", servant.report)
+    if namespace is not None:
+        servant.ready(job, namespace, *entry_point(job, namespace))
+        for request in job["inputs"]:
+            servant.answer(request)
 
 
 def warm_up() -> None:
@@ -160,7 +171,7 @@ def warm_up() -> None:
     here, there = socket.socketpair()
     with here, there:
         for _ in range(20):
-            servant = Servant(job, there.fileno())
+            servant = Servant(job, writer(there.fileno()))
             namespace = load(job, "program", servant.report)
             servant.ready(job, namespace, *entry_point(job, namespace))
             for arguments in ([1], [], [[2, 3]]):
@@ -172,7 +183,7 @@ def warm_up() -> None:
     del sys.modules["program"]
 
 
-RUNS = {"proxy": run_proxy, "in_process": run_tests, "calls": run_calls, "main": run_main}
+RUNS = {"proxy": run_proxy, "script": run_script, "in_process": run_tests, "calls": run_calls, "main": run_main}
 
 
 def start(job: dict, descriptor: int, tail: Tail) -> None:

@@ -1,7 +1,7 @@
 """Proxies: the program's functions and objects as the tests see them, in the trusted process.
 
-A test calls ``candidate(n=3)``; the proxy sends the request down a socket to the program's process (``candidate``
-answers it) and hands back what it answered: plain data, what ``graph`` can make of more than that, or another proxy.
+A test calls ``candidate(n=3)``; the proxy sends the request to the program's process (``channels``; ``servant`` answers
+it) and hands back what it answered: plain data, what ``graph`` can make of more than that, or another proxy.
 Nothing of the program's own is ever compared, here or there: a proxy equals nothing and has no order, or the program
 would learn what is expected. Requests are marshalled, or pickled if they are more than plain data, for the program may
 read anything that the tests send; answers are read as plain data.
@@ -14,29 +14,22 @@ import builtins
 import io
 import marshal
 import pickle
-import socket
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from frames import ERROR, FRAME, GRAPH, LENGTH, LOAD, MARSHALLED, PICKLED, READY, SETUP, VALUE
+from channels import TOO_LARGE, Channel, Gone
+from frames import ERROR, GRAPH, LOAD, MARSHALLED, PICKLED, READY, SETUP, VALUE
 from graph import Builder, mutables
 from plain import NotPlain, decode
 from recorder import TOLD
-from system import Idle
 
 SLOW, UNTRANSPORTABLE = "slow", "untransportable"  # the tests took too long; a test passes what cannot be sent
-TOO_LARGE = "the results were more data than allowed"
 NONSENSE = "the program's process sent what is no value"
-ANSWER_BYTES = 8 << 20  # a longer answer ends the conversation
 DEPTH = 20_000  # of a request, such as a list of linked nodes: what the stack of 64 MB allows
 TAKE = 1024  # items of an iterator fetched at once, at most
 NAME = 80  # characters of a type's name
-
-
-class Gone(BaseException):
-    """The tests are over before their end: the program's process has ended or answered what is no answer."""
 
 
 def handle(number: int) -> NoReturn:
@@ -63,23 +56,19 @@ class _Pickler(pickle.Pickler):
 
 
 class Link:
-    """A conversation with a program; ``deserted`` is asked while it does not answer, whether that matters no more."""
+    """The tests' end of a channel to a program."""
 
-    def __init__(self, sock: socket.socket, deserted: Callable[[], bool], idle: Idle, exact: bool) -> None:
-        self.sock = sock
-        self.idle = idle
-        self.deserted = deserted
-        self.gone = False
-        self.fault = ""  # why it is gone, unless the program's process has ended
+    def __init__(self, channel: Channel, exact: bool) -> None:
+        self.channel = channel
+        self.end = channel.end
         self.exact = exact  # whether tests may pass bytearrays and the like, which marshal would make bytes
         self.classes: dict[str, type] = {}
-        self._buffer = bytearray()
         self._proxies: dict[int, Remote] = {}
         self._types: dict[str, type] = {}
 
     def start(self) -> tuple[bytes, bytes]:
         """The program's first frame: READY, or what went wrong before that."""
-        kind, payload = self._receive()
+        kind, payload = self.channel.receive()
         if kind not in (READY, LOAD, SETUP):
             self.end(NONSENSE)
         return kind, payload
@@ -93,19 +82,15 @@ class Link:
 
     def ask(self, operation: str, number: int, *arguments: object, **options: object) -> Any:
         """Have an operation done on an object of the program's; its value, or its exception."""
-        if self.gone:
+        if self.channel.gone:
             raise Gone
         request = (operation, number, arguments, options)
         try:
             message = self._pickled(request) if self.exact else MARSHALLED + marshal.dumps(request)
         except ValueError:  # more than plain data
             message = self._pickled(request)
-        self.idle.end()
-        try:
-            self.sock.sendall(LENGTH.pack(len(message)) + message)
-        except OSError:
-            self.end()
-        kind, payload = self._receive()
+        self.channel.send(message)
+        kind, payload = self.channel.receive()
         if kind == VALUE:
             return self._plain(payload)
         if kind == GRAPH:
@@ -177,36 +162,6 @@ class Link:
             return Builder(self.proxy, self.classes).value(payload, originals)
         except NotPlain:
             self.end(NONSENSE)
-
-    def _receive(self) -> tuple[bytes, bytes]:
-        kind, _, length = FRAME.unpack(self._take(FRAME.size))
-        if length > ANSWER_BYTES:
-            self.end(TOO_LARGE)
-        payload = self._take(length)
-        self.idle.begin()
-        return kind, payload
-
-    def _take(self, count: int) -> bytes:
-        while len(self._buffer) < count:
-            try:
-                piece = self.sock.recv(1 << 16)
-            except BlockingIOError:  # the socket's own time-out
-                if self.deserted():
-                    self.end()
-                continue
-            except OSError:
-                self.end()
-            if not piece:
-                self.end()
-            self._buffer += piece
-        taken = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return taken
-
-    def end(self, fault: str = "") -> NoReturn:
-        self.gone = True
-        self.fault = self.fault or fault
-        raise Gone
 
 
 class Remote:

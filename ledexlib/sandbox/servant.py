@@ -61,11 +61,10 @@ class Unpickler(pickle.Unpickler):
 class Servant:
     """Answers the worker's proxies."""
 
-    def __init__(self, job: dict, descriptor: int) -> None:
+    def __init__(self, job: dict, write: Callable[[bytes], None]) -> None:
         self.classes = job["classes"]
-        self.write = writer(descriptor)
-        self.read = reader(descriptor)
-        self.report = Report(self.write)
+        self.write = write
+        self.report = Report(write)
         self.objects: list[object] = []
         self.numbers: dict[int, int] = {}
 
@@ -87,11 +86,6 @@ class Servant:
         if isinstance(value, types.ModuleType):
             return ("module", value.__name__)
         return ("h", self.keep(value), type(value).__name__) if encode(value) is None else ("=", value)
-
-    def serve(self) -> None:
-        """Answer requests until there are no more."""
-        while True:
-            self.answer(self.read())
 
     def answer(self, request: bytes) -> None:
         """Do what is asked; send the value, with what became of the arguments if they have changed, or the exception.

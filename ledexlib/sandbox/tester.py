@@ -13,15 +13,17 @@ import sys
 import time
 from functools import partial
 
+from channels import Gone
 from frames import END, ERROR, OPAQUE, READY, SETUP, VALUE
 from plain import encode
 from recorder import Recorder, Report, describe
-from remote import NONSENSE, SLOW, Gone, Link, Remote
+from remote import NONSENSE, SLOW, Link, Remote
 from show import show
 from system import new_main
 
 RECURSION = sys.getrecursionlimit()
 SLACK = 3  # seconds
+DEVIATIONS = 3  # from scripts, after which tests are known to depend on the answers
 MODULE = "program"  # of the namespace that tests run in, as in the program's own process
 
 
@@ -34,6 +36,19 @@ class Suite:
             (kind, code if kind == "call" else marshal.loads(code), *rest)
             for kind, code, *rest in marshal.loads(payload)
         ]
+        self.script: list[bytes] | None = None  # what the tests asked of the last program: see ``channels``
+        self.payload = b""  # the same, to be sent
+        self.known: tuple[bytes, bytes] | None = None  # the last program's answers to the script, and the report
+        self.deviations = 0
+
+    def keep(self, script: list[bytes] | None) -> None:
+        if script is not None and self.deviations < DEVIATIONS:
+            self.script, self.payload = script, marshal.dumps(script)
+
+    def deviated(self) -> None:
+        """Forget a script that the tests did not keep to."""
+        self.script = self.known = None
+        self.deviations += 1
 
 
 class Deadline:
@@ -73,13 +88,13 @@ class Deadline:
 DEADLINE = Deadline()
 
 
-def run(suite: Suite, job: dict, link: Link, report: Report) -> None:
-    """Run a job's tests and write the frames of its report."""
+def run(suite: Suite, job: dict, link: Link, report: Report) -> bool:
+    """Run a job's tests and write the frames of its report; whether they ran to their end."""
     try:
         kind, payload = link.start()
         if kind != READY:
             report.send(kind, 0, payload)
-            return
+            return False
         DEADLINE.start(job["limits"]["timeout"], link)
         namespace = prepare(suite, job, link, report)
         if namespace is not None:
@@ -88,13 +103,15 @@ def run(suite: Suite, job: dict, link: Link, report: Report) -> None:
                 if name in found and (name not in namespace or name == job["entry_point"]):
                     namespace[name] = trusted(found[name], link)
             run_items(suite, namespace, link, report, missing)
-            if not link.gone:
+            if not link.channel.gone:
                 report.send(END, 0, job["marker"])
+                return True
     except Gone:
         pass  # what is missing in the report says it
     finally:
         DEADLINE.stop()
         sys.setrecursionlimit(RECURSION)
+    return False
 
 
 def prepare(suite: Suite, job: dict, link: Link, report: Report) -> dict | None:
@@ -125,7 +142,7 @@ def trusted(found: object, link: Link) -> object:
 
 def run_items(suite: Suite, namespace: dict, link: Link, report: Report, missing: tuple | None) -> None:
     """Run the statements, checks and calls one after the other."""
-    recorder = namespace["__ledex__"] = Recorder(report, lambda: link.gone)
+    recorder = namespace["__ledex__"] = Recorder(report, lambda: link.channel.gone)
     report.send(READY, 0)
 
     def code(kind: str, compiled) -> None:
@@ -140,7 +157,7 @@ def run_items(suite: Suite, namespace: dict, link: Link, report: Report, missing
             call(item, first, *rest, link, report)
         else:
             recorder.run(first, *rest, partial(code, kind, item))
-        if link.gone:
+        if link.channel.gone:
             return
 
 

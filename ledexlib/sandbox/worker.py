@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Sequence
 
 import tester
+from channels import Conversation, Replay
 from frames import LENGTH
 from parent import DONE, JOB
 from recorder import Report
@@ -28,6 +29,7 @@ from system import Idle, set_limit
 from tail import Tail
 
 REPORT_BYTES = 512 << 20  # of a report: the values of all calls of a program
+ANSWERS_BYTES = 64 << 20  # of a program's answers to a script
 NOTE_BYTES = 64 << 10  # of the report of a stdin program: its exception
 MEMORY_BYTES = 4 << 30  # of the worker itself: what tests make of a program's values
 COLLECTING = 600.0  # seconds of processor time to collect what programs send
@@ -45,6 +47,7 @@ class Worker:
         self.folder = folder
         self.suite: tuple[bytes | None, bytes | None] = (None, None)  # setup and tests of the last job that had them
         self.tests: tester.Suite | None = None
+        self.given: bytes | None = None  # inputs that the parent has
         parent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
         self._send((0, [self._message()], b""))
 
@@ -55,14 +58,12 @@ class Worker:
                 return
             (length,) = LENGTH.unpack(header)
             job = marshal.loads(self.sock.recv(length, socket.MSG_WAITALL))
-            with_inputs = job["suite"] is not None
-            if with_inputs:
+            if job["suite"] is not None:
                 self.suite = (job["setup"], job["suite"])
                 self.tests = tester.Suite(*self.suite) if job["run"] == "proxy" else None
-            if job["run"] != "proxy":
-                tester.DEADLINE.allow(COLLECTING)
+            tester.DEADLINE.allow(job["limits"]["timeout"] if job["run"] == "proxy" else COLLECTING)
             spool = Spool()
-            outcomes = self._run(job, spool, with_inputs)
+            outcomes = self._run(job, spool)
             self._reply(job["ticket"], outcomes, spool)
 
     def _reply(self, ticket: int, outcomes: list[dict], spool: Spool) -> None:
@@ -79,48 +80,74 @@ class Worker:
         sent = socket.send_fds(self.sock, [message], files)
         self.sock.sendall(message[sent:])
 
-    def _run(self, job: dict, spool: Spool, with_inputs: bool) -> list[dict]:
+    def _run(self, job: dict, spool: Spool) -> list[dict]:
         """The outcomes of a job's executions: one for all its tests, or one for each stdin test up to a time-out."""
         if job["run"] == "proxy":
-            return [self._converse(job, spool)]
+            return [self._replay(job, spool) or self._converse(job, spool)]
         if job["run"] != "main":
-            return [self._listen(job, spool, with_inputs)]
+            return [self._listen(job, spool)]
         outcomes = []
         for stdin in marshal.loads(self.suite[1]):
-            outcomes.append(self._listen(job, spool, False, stdin))
+            outcomes.append(self._listen(job, spool, stdin))
             if outcomes[-1]["timed_out"]:
                 break
         return outcomes
 
-    def _start(self, job: dict, inputs: bytes | None, files: tuple[int, ...]) -> socket.socket:
-        """Have a program started; our end of its channel."""
+    def _start(self, job: dict, inputs: bytes | None = None, files: tuple[int, ...] = ()) -> socket.socket:
+        """Have a program started; our end of its channel. The parent keeps the last inputs."""
         ours, theirs = socket.socketpair()
         self.idle.start()
         self.tail.start()
         wanted = ("program", "entry_point", "run", "names", "classes", "limits")
-        body = marshal.dumps({name: job[name] for name in wanted} | {"setup": self.suite[0], "inputs": inputs})
+        body = {name: job[name] for name in wanted} | {"setup": self.suite[0]}
+        body["inputs"] = None if inputs is self.given else inputs
+        self.given = inputs or self.given
+        body = marshal.dumps(body)
         with theirs:
             message = JOB + LENGTH.pack(len(body)) + body
             sent = socket.send_fds(self.parent, [message], [theirs.fileno(), *files])
             self.parent.sendall(message[sent:])
         return ours
 
-    def _converse(self, job: dict, spool: Spool) -> dict:
-        """Run the tests here against proxies."""
-        with self._start(job, None, ()) as channel:
-            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
-            link = Link(channel, self._deserted, self.idle, job["exact"])
-            tester.run(self.tests, job, link, Report(spool.write))
-        self.parent.sendall(DONE)
-        outcome = self._message()
-        if link.fault == SLOW:
-            outcome |= {"timed_out": True, "cpu": job["limits"]["timeout"]}
-        return outcome | {"report": spool.size, "output": 0, "dropped": 0, "fault": link.fault}
+    def _replay(self, job: dict, spool: Spool) -> dict | None:
+        """Have the program answer a script, then run the tests; None if there is none or they do not keep to it."""
+        tests, answers, report = self.tests, bytearray(), bytearray()
+        if tests.script is None:
+            return None
+        capture = Capture(self._start(job | {"run": "script"}, tests.payload).detach(), answers.extend, ANSWERS_BYTES)
+        outcome = self._collect([capture])
+        answers += self.tail.taken()
+        if tests.known is not None and tests.known[0] == answers:
+            spool.write(tests.known[1])
+            return self._conversed(job, outcome, spool, "")
+        replay = Replay(tests.script, bytes(answers))
+        if tester.run(tests, job, Link(replay, job["exact"]), Report(report.extend)):
+            tests.known = answers, report
+        if capture.dropped or replay.fault not in ("", SLOW):
+            tests.deviated()
+            return None
+        spool.write(report)
+        return self._conversed(job, outcome, spool, replay.fault)
 
-    def _listen(self, job: dict, spool: Spool, with_inputs: bool, stdin: bytes | None = None) -> dict:
+    def _converse(self, job: dict, spool: Spool) -> dict:
+        """Run the tests while the program answers."""
+        with self._start(job) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, LOOK)
+            channel = Conversation(sock, self._deserted, self.idle)
+            ended = tester.run(self.tests, job, Link(channel, job["exact"]), Report(spool.write))
+        self.parent.sendall(DONE)
+        if ended:
+            self.tests.keep(channel.script())
+        return self._conversed(job, self._message(), spool, channel.fault)
+
+    def _conversed(self, job: dict, outcome: dict, spool: Spool, fault: str) -> dict:
+        if fault == SLOW:
+            outcome |= {"timed_out": True, "cpu": job["limits"]["timeout"]}
+        return outcome | {"report": spool.size, "output": 0, "dropped": 0, "fault": fault}
+
+    def _listen(self, job: dict, spool: Spool, stdin: bytes | None = None) -> dict:
         """Collect what a program sends. ``output`` and ``report`` are lengths of what it left, in this order."""
         note = bytearray()
-        files: tuple[int, ...] = ()
         captures = []
         if stdin is not None:
             output, writing = os.pipe()
@@ -128,11 +155,10 @@ class Worker:
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 file.write(stdin)
                 file.seek(0)
-                files = (writing, file.fileno())
-                channel = self._start(job, None, files)
+                channel = self._start(job, None, (writing, file.fileno()))
             os.close(writing)
         else:
-            channel = self._start(job, self.suite[1] if with_inputs and job["run"] == "calls" else None, files)
+            channel = self._start(job, self.suite[1] if job["run"] == "calls" else None)
         if job["run"] == "in_process":
             body = marshal.dumps((job["marker"], self.suite[1]))
             with contextlib.suppress(OSError):  # the program's process is gone already: its outcome says so
