@@ -26,6 +26,8 @@ import resource
 import select
 import signal
 import socket
+import stat
+import struct
 import sys
 import time
 
@@ -38,10 +40,13 @@ from system import Clock, Idle, children, clear_directory, family_memory, limit_
 from tail import Tail
 
 FILES = os.listdir(os.path.dirname(os.path.abspath(__file__)))
-CHUNK = 1 << 20
+CHUNK = 1 << 14  # bytes of a job that are read at once
+ANCILLARY = socket.CMSG_SPACE(4 * struct.calcsize("i"))  # for up to four descriptors
 PATIENCE = 0.02  # seconds between two looks at a child's time, at least
 LOOK = 0.25  # seconds between two looks at the memory of a program and its children, at most
 JOB, DONE = b"J", b"D"  # messages from the worker: a program to run, and that its tests are over
+START = len(JOB) + LENGTH.size  # bytes of a job's message before its body
+HAS_PIDFD = hasattr(os, "pidfd_open")
 
 
 class Parent:
@@ -56,7 +61,7 @@ class Parent:
         self.scratch = os.path.join(self.box, "scratch")
         self.inputs: list = []  # of the last job that brought calls
         self.tasks = running_tasks()
-        self.is_limited = False
+        self.own: dict[tuple, list] = {}  # limits of each program, by time and memory
         self.is_first = confinement.layers.active("pid_namespace")
         # Where /proc shows the namespace alone, all its processes are the program's.
         self.sees_family = self.is_first and os.readlink("/proc/self") == str(os.getpid())
@@ -65,42 +70,50 @@ class Parent:
 
     def serve(self) -> None:
         while True:
-            kind, descriptors, _, _ = socket.recv_fds(self.sock, 1, 4)
-            if not kind:
+            data, ancillary, _, _ = self.sock.recvmsg(CHUNK, ANCILLARY)
+            if not data:
                 return
-            if kind == JOB:
-                (length,) = LENGTH.unpack(self._receive(LENGTH.size))
-                job = marshal.loads(self._receive(length))
-                if job["inputs"] is not None:
-                    self.inputs = marshal.loads(job["inputs"])
-                job["inputs"] = self.inputs
+            data = data.lstrip(DONE)  # of a program that had ended by itself
+            if data:
+                job = self._job(data)
                 self._limit(job["limits"])
-                body = marshal.dumps(self._run(job, descriptors))
+                body = marshal.dumps(self._run(job, list(memoryview(ancillary[0][2]).cast("i"))))
                 self.sock.sendall(LENGTH.pack(len(body)) + body)
+
+    def _job(self, data: bytes) -> dict:
+        """The job whose message begins with these bytes."""
+        data += self._receive(START - len(data))
+        (length,) = LENGTH.unpack_from(data, len(JOB))
+        job = marshal.loads((data + self._receive(START + length - len(data)))[START:])
+        if job["inputs"] is not None:
+            self.inputs = marshal.loads(job["inputs"])
+        job["inputs"] = self.inputs
+        return job
 
     def _limit(self, limits: dict) -> None:
         """Take on, with the first job, the limits that are the same for all, and prepare those of this job's own."""
-        if not self.is_limited:
+        if not self.own:
             set_limit("RLIMIT_NOFILE", limits["open_files"])
             set_limit("RLIMIT_NPROC", self.tasks + limits["processes"])
             set_limit("RLIMIT_FSIZE", limits["output_bytes"])
             set_limit("RLIMIT_CORE", 0)
-            self.is_limited = True
-        limits["own"] = [
-            limit_within("RLIMIT_CPU", int(limits["timeout"]) + 2), limit_within("RLIMIT_AS", limits["memory"])
-        ]  # fmt: skip
+        key = (limits["timeout"], limits["memory"])
+        if key not in self.own:
+            seconds = int(limits["timeout"]) + 2
+            self.own[key] = [limit_within("RLIMIT_CPU", seconds), limit_within("RLIMIT_AS", limits["memory"])]
+        limits["own"] = self.own[key]
 
     def _receive(self, count: int) -> bytes:
-        data = bytearray()
-        while len(data) < count:
-            piece = self.sock.recv(min(count - len(data), CHUNK))
-            if not piece:
-                sys.exit(0)
-            data += piece
-        return bytes(data)
+        if count <= 0:
+            return b""
+        data = self.sock.recv(count, socket.MSG_WAITALL)
+        if len(data) < count:
+            sys.exit(0)
+        return data
 
     def _run(self, job: dict, descriptors: list[int]) -> dict:
         """Run a program to its end; ``descriptors``: its channel and, for a whole program, its output and input."""
+        started = time.monotonic()
         pid = os.fork()
         if pid == 0:
             try:
@@ -110,14 +123,13 @@ class Parent:
                 os._exit(70)
         for descriptor in descriptors:
             os.close(descriptor)
-        clock = Clock(pid)
-        timed_out = self._watch(pid, clock, job["limits"])
-        cpu, seconds = clock.cpu(), clock.wall()
+        timed_out = self._watch(pid, started, job["limits"])
+        seconds = time.monotonic() - started
         status, usage = self._end_family(pid)
         self._clear_scratch()
         return {
             "timed_out": timed_out,
-            "cpu": max(cpu, usage.ru_utime + usage.ru_stime),
+            "cpu": usage.ru_utime + usage.ru_stime,
             "seconds": seconds,
             "exit": os.waitstatus_to_exitcode(status),
         }
@@ -141,39 +153,46 @@ class Parent:
         if self.filter_signals:
             seccomp.install(seccomp.signal_filter(os.getpid()))
 
-    def _watch(self, pid: int, clock: Clock, limits: dict) -> bool:
-        """Wait until the child has ended, the worker has done with it, or its time is up: whether it is."""
-        timeout, most_wall = limits["timeout"], limits["wall"]
-        poll = select.poll()
-        poll.register(self.sock, select.POLLIN)
-        ended = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
-        if ended is not None:
-            poll.register(ended, select.POLLIN)
+    def _watch(self, pid: int, started: float, limits: dict) -> bool:
+        """Wait until the child has ended, the worker has done with it, or its time is up: whether it is.
+
+        What runs here for most programs is kept short: memory that is written after a fork costs a fault for each page.
+        """
+        ended = os.pidfd_open(pid) if HAS_PIDFD else -1
+        awaited = [self.descriptor, ended] if HAS_PIDFD else [self.descriptor]
+        left = min(limits["timeout"], LOOK) if HAS_PIDFD else 0
+        clock = None
         try:
             while True:
-                wall = clock.wall()
-                left = timeout - wall
-                if left <= 0:  # only now is it worth asking how much of that the child had to wait
-                    left = min(timeout - clock.own(self.idle.read()), most_wall - wall)
-                if left <= 0:
-                    return True
-                if wall > LOOK and self.sees_family and family_memory() > limits["memory"]:
-                    return False  # to be killed
-                left = min(max(left, PATIENCE), LOOK)
-                if ended is None:  # without pidfd: look now and then whether the child has ended
-                    left = min(left, 0.002)
-                    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                        return False
-                for descriptor, _ in poll.poll(left * 1000):
-                    if descriptor == ended:
-                        return False
+                ready, _, _ = select.select(awaited, (), (), left)
+                if ended in ready:
+                    return False
+                if ready:
                     if not self.sock.recv(1):  # else it is DONE
                         self._end_family(pid)
                         sys.exit(0)
                     return False
+                clock = clock or Clock(pid, started)
+                left = self._left(clock, limits)
+                if left <= 0:
+                    return True
+                if clock.wall() > LOOK and self.sees_family and family_memory() > limits["memory"]:
+                    return False  # to be killed
+                left = min(max(left, PATIENCE), LOOK)
+                if not HAS_PIDFD:  # look now and then whether the child has ended
+                    left = min(left, 0.002)
+                    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                        return False
         finally:
-            if ended is not None:
+            if HAS_PIDFD:
                 os.close(ended)
+
+    def _left(self, clock: Clock, limits: dict) -> float:
+        """Seconds of its own time that the child has left, at least; not more than 0: its time is up."""
+        wall = clock.wall()
+        if wall < limits["timeout"]:  # only then is it worth asking how much of that the child had to wait
+            return limits["timeout"] - wall
+        return min(limits["timeout"] - clock.own(self.idle.read()), limits["wall"] - wall)
 
     def _end_family(self, pid: int) -> tuple:
         """Kill the child and everything else that descends from it; its status and resource usage."""
@@ -200,7 +219,7 @@ class Parent:
     def _clear_scratch(self) -> None:
         """Leave the box with an empty scratch directory and nothing else, whatever the program did there."""
         with contextlib.suppress(OSError):  # else something is in the way: clear it all
-            real = not os.path.islink(self.scratch)
+            real = os.lstat(self.scratch).st_mode == stat.S_IFDIR | 0o700
             if real and os.listdir(self.box) == ["scratch"] and not os.listdir(self.scratch):
                 return
         clear_directory(self.box)

@@ -21,9 +21,9 @@ _TIMES = struct.Struct("dd")
 class Clock:
     """A child's own time in seconds."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, started: float) -> None:
         self.pid = pid
-        self.started = time.monotonic()
+        self.started = started  # as time.monotonic tells it
 
     def wall(self) -> float:
         return time.monotonic() - self.started
