@@ -3,9 +3,11 @@
 A row is a program, its tests, how many of the asserts in them hold, and the feedback if not all do.
 """
 
+from pathlib import Path
+
 import pytest
 
-from ledexlib.records import Assertion, Check
+from ledexlib.records import Assertion, Call, Check
 from ledexlib.sandbox import Job, Limits, run, run_one
 
 NODE = "class Node:\n    def __init__(self, val): self.val = val; self.next = None\n"
@@ -208,3 +210,46 @@ def test_helpers_of_the_setup_are_the_tests_own(program):
     source = "def check(candidate):\n    assert candidate(encode('abc')) == 'abc'"
     verdict = run_one(Job(0, program, (Check(source=source),), "f", setup="def encode(x): return x[::-1]"))
     assert verdict.passed == ("[::-1]" in program)
+
+
+ASKING = """
+def check(candidate):
+    assert candidate(1) == 2
+    assert candidate(candidate(5)) == 7
+    for n in range(3):
+        assert candidate(n) == n + 1
+    assert candidate([3, 1]) is None
+"""
+ANSWERING = {
+    "right": "def f(x): return None if isinstance(x, list) else x + 1",
+    "wrong": "def f(x): return x if x == [3, 1] else 2 * x",
+    "raises": "def f(x):\n    if x == 1: raise KeyError(x)\n    return x + 1",
+    "leaves": "import os\ndef f(x): return x + 1 if x != 2 else os._exit(0)",
+    "never ends": "def f(x):\n    while x == 2: pass\n    return x + 1",
+    "counts its calls": "calls = []\ndef f(x):\n    calls.append(x)\n    return len(calls) + 1",
+    "changes its arguments": "def f(x):\n    if isinstance(x, list): return x.clear()\n    return x + 1",
+    "answers with objects": "def f(x): return iter([x])",
+    "does not load": "import nothing_of_this_name",
+    "right again": "def f(x): return None if isinstance(x, list) else x + 1",
+}
+
+
+def test_what_tests_asked_of_other_programs_changes_no_verdict():
+    tests, short = (Check(source=ASKING),), Limits(timeout=0.5)
+    alone = {name: run_one(Job(name, program, tests, "f"), short) for name, program in ANSWERING.items()}
+    jobs = [Job((number, name), program, tests, "f") for number in range(2) for name, program in ANSWERING.items()]
+    jobs += [Job((number, "twice"), ANSWERING["right"], tests, "f") for number in range(3)]
+    for (_, name), verdict in run(jobs, workers=1, limits=short):
+        expected = alone.get(name, alone["right"])
+        assert verdict.model_copy(update={"seconds": 0.0}) == expected.model_copy(update={"seconds": 0.0}), name
+
+
+@pytest.mark.parametrize(
+    "test", [Assertion(statement="assert f(3) == 48611"), Call(arguments="(3,)", expected="48611")]
+)
+def test_a_program_finds_no_answers_of_earlier_programs(test):
+    right = "def f(x): return 48611"
+    thief = (Path(__file__).parent / "hostile" / "reads_earlier_answers.py").read_text()
+    jobs = [Job(number, right if number < 3 else thief, (test,), "f") for number in range(5)]
+    passed = {number: verdict.passed for number, verdict in run(jobs, workers=1)}
+    assert passed == {0: True, 1: True, 2: True, 3: False, 4: False}

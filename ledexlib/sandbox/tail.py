@@ -23,13 +23,20 @@ class Tail:
         self._at = _END.size
 
     def start(self) -> None:
-        """In the worker: empty it for the next program."""
+        """In the worker: prepare it for the next program."""
         _END.pack_into(self._memory, 0, _END.size)
 
-    def taken(self) -> bytes:
-        """In the worker, when the program's process has ended: what it has not sent."""
+    def taken(self, sent: int) -> bytes:
+        """In the worker, when the program's process has ended and sent so many bytes: what it has not sent.
+
+        The memory is cleared, or the next program would find answers there, perhaps right ones.
+        """
         (end,) = _END.unpack_from(self._memory)
-        return self._memory[_END.size : min(end, SIZE)]
+        end = min(end, SIZE)
+        left = self._memory[_END.size : end]
+        used = SIZE if sent else end
+        self._memory[:used] = bytes(used)
+        return left
 
     def writer(self, send: Callable[[bytes], object]) -> Callable[[bytes], None]:
         """In the program's process: a function that takes frames, and ``send``s them when there is no room."""

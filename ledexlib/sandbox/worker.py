@@ -116,7 +116,7 @@ class Worker:
             return None
         capture = Capture(self._start(job | {"run": "script"}, tests.payload).detach(), answers.extend, ANSWERS_BYTES)
         outcome = self._collect([capture])
-        answers += self.tail.taken()
+        answers += self.tail.taken(capture.kept)
         if tests.known is not None and tests.known[0] == answers:
             spool.write(tests.known[1])
             return self._conversed(job, outcome, spool, "")
@@ -166,7 +166,7 @@ class Worker:
         sink, limit = (note.extend, NOTE_BYTES) if stdin is not None else (spool.write, REPORT_BYTES)
         captures.append(Capture(channel.detach(), sink, limit))
         outcome = self._collect(captures)
-        rest = bytes(note) if stdin is not None else self.tail.taken()
+        rest = bytes(note) if stdin is not None else self.tail.taken(captures[-1].kept)
         spool.write(rest)
         return outcome | {
             "report": len(rest) if stdin is not None else captures[-1].kept + len(rest),
