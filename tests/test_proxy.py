@@ -244,12 +244,13 @@ def test_what_tests_asked_of_other_programs_changes_no_verdict():
         assert verdict.model_copy(update={"seconds": 0.0}) == expected.model_copy(update={"seconds": 0.0}), name
 
 
+@pytest.mark.parametrize("thief", ["reads_earlier_answers", "reads_earlier_programs"])
 @pytest.mark.parametrize(
     "test", [Assertion(statement="assert f(3) == 48611"), Call(arguments="(3,)", expected="48611")]
 )
-def test_a_program_finds_no_answers_of_earlier_programs(test):
-    right = "def f(x): return 48611"
-    thief = (Path(__file__).parent / "hostile" / "reads_earlier_answers.py").read_text()
+def test_a_program_finds_nothing_of_earlier_programs(test, thief):
+    right = f"def f(x):\n    return 48611  # {'a text that is long enough to lie somewhere in memory ' * 9}"
+    thief = (Path(__file__).parent / "hostile" / f"{thief}.py").read_text()
     jobs = [Job(number, right if number < 3 else thief, (test,), "f") for number in range(5)]
     passed = {number: verdict.passed for number, verdict in run(jobs, workers=1)}
     assert passed == {0: True, 1: True, 2: True, 3: False, 4: False}

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import marshal
+import mmap
 import os
 import random
 import resource
@@ -40,12 +41,12 @@ from system import Clock, Idle, children, clear_directory, family_memory, limit_
 from tail import Tail
 
 FILES = os.listdir(os.path.dirname(os.path.abspath(__file__)))
-CHUNK = 1 << 14  # bytes of a job that are read at once
+MESSAGE = 1 << 20  # bytes of a job's message for which there is always room
 ANCILLARY = socket.CMSG_SPACE(4 * struct.calcsize("i"))  # for up to four descriptors
 PATIENCE = 0.02  # seconds between two looks at a child's time, at least
 LOOK = 0.25  # seconds between two looks at the memory of a program and its children, at most
 JOB, DONE = b"J", b"D"  # messages from the worker: a program to run, and that its tests are over
-START = len(JOB) + LENGTH.size  # bytes of a job's message before its body
+START = struct.Struct("<cQQ")  # of a job's message: JOB, length of what this process reads, length of the rest
 HAS_PIDFD = hasattr(os, "pidfd_open")
 
 
@@ -61,6 +62,7 @@ class Parent:
         self.scratch = os.path.join(self.box, "scratch")
         self.inputs: list = []  # of the last job that brought calls
         self.tasks = running_tasks()
+        self.buffer = mmap.mmap(-1, MESSAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.own: dict[tuple, list] = {}  # limits of each program, by time and memory
         self.is_first = confinement.layers.active("pid_namespace")
         # Where /proc shows the namespace alone, all its processes are the program's.
@@ -70,25 +72,35 @@ class Parent:
 
     def serve(self) -> None:
         while True:
-            data, ancillary, _, _ = self.sock.recvmsg(CHUNK, ANCILLARY)
-            if not data:
+            count, ancillary, _, _ = self.sock.recvmsg_into([self.buffer], ANCILLARY)
+            if not count:
                 return
-            data = data.lstrip(DONE)  # of a program that had ended by itself
-            if data:
-                job = self._job(data)
-                self._limit(job["limits"])
-                body = marshal.dumps(self._run(job, list(memoryview(ancillary[0][2]).cast("i"))))
+            start = 0
+            while start < count and self.buffer[start] == DONE[0]:  # of a program that had ended by itself
+                start += 1
+            if start < count:
+                message, place = self._received(start, count)
+                descriptors = list(memoryview(ancillary[0][2]).cast("i"))
+                body = marshal.dumps(self._run(message, place, descriptors))
                 self.sock.sendall(LENGTH.pack(len(body)) + body)
 
-    def _job(self, data: bytes) -> dict:
-        """The job whose message begins with these bytes."""
-        data += self._receive(START - len(data))
-        (length,) = LENGTH.unpack_from(data, len(JOB))
-        job = marshal.loads((data + self._receive(START + length - len(data)))[START:])
-        if job["inputs"] is not None:
-            self.inputs = marshal.loads(job["inputs"])
-        job["inputs"] = self.inputs
-        return job
+    def _received(self, start: int, count: int) -> tuple[mmap.mmap, int]:
+        """A job's message, whose first bytes are in the buffer, and its place there or, if it is long, elsewhere."""
+        buffer = self.buffer
+        while count < start + START.size:
+            count += self._receive(buffer, count, start + START.size)
+        end = start + START.size + sum(START.unpack_from(buffer, start)[1:])
+        if end > len(buffer):
+            buffer = mmap.mmap(-1, end - start)
+            buffer[: count - start] = self.buffer[start:count]
+            start, count, end = 0, count - start, end - start
+        while count < end:
+            count += self._receive(buffer, count, end)
+        return buffer, start
+
+    def _receive(self, buffer: mmap.mmap, start: int, end: int) -> int:
+        with memoryview(buffer) as view, view[start:end] as place:
+            return self.sock.recv_into(place) or sys.exit(0)
 
     def _limit(self, limits: dict) -> None:
         """Take on, with the first job, the limits that are the same for all, and prepare those of this job's own."""
@@ -111,19 +123,33 @@ class Parent:
             sys.exit(0)
         return data
 
-    def _run(self, job: dict, descriptors: list[int]) -> dict:
-        """Run a program to its end; ``descriptors``: its channel and, for a whole program, its output and input."""
+    def _run(self, message: mmap.mmap, start: int, descriptors: list[int]) -> dict:
+        """Run a program to its end; ``descriptors``: its channel and, for a whole program, its output and input.
+
+        The program is read in its own process alone, and its text removed from here: the next has this one's memory.
+        """
+        _, head, body = START.unpack_from(message, start)
+        place = start + START.size + head
+        limits, inputs = marshal.loads(message[start + START.size : place])
+        if inputs is not None:
+            self.inputs = marshal.loads(inputs)
+        self._limit(limits)
         started = time.monotonic()
         pid = os.fork()
         if pid == 0:
             try:
-                self._enter(job["limits"], descriptors)
+                self._enter(limits, descriptors)
+                job = marshal.loads(message[place : place + body]) | {"inputs": self.inputs}
                 candidate.start(job, descriptors[0], self.tail)
             finally:
                 os._exit(70)
+        if message is self.buffer:
+            message[place : place + body] = bytes(body)
+        else:
+            message.close()
         for descriptor in descriptors:
             os.close(descriptor)
-        timed_out = self._watch(pid, started, job["limits"])
+        timed_out = self._watch(pid, started, limits)
         seconds = time.monotonic() - started
         status, usage = self._end_family(pid)
         self._clear_scratch()

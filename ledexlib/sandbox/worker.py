@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import tester
 from channels import Conversation, Replay
 from frames import LENGTH
-from parent import DONE, JOB
+from parent import DONE, JOB, START
 from recorder import Report
 from remote import SLOW, Link
 from streams import Capture, Spool
@@ -98,13 +98,12 @@ class Worker:
         ours, theirs = socket.socketpair()
         self.idle.start()
         self.tail.start()
-        wanted = ("program", "entry_point", "run", "names", "classes", "limits")
-        body = {name: job[name] for name in wanted} | {"setup": self.suite[0]}
-        body["inputs"] = None if inputs is self.given else inputs
+        head = marshal.dumps((job["limits"], None if inputs is self.given else inputs))
         self.given = inputs or self.given
-        body = marshal.dumps(body)
+        wanted = ("program", "entry_point", "run", "names", "classes")
+        body = marshal.dumps({name: job[name] for name in wanted} | {"setup": self.suite[0]})
         with theirs:
-            message = JOB + LENGTH.pack(len(body)) + body
+            message = START.pack(JOB, len(head), len(body)) + head + body
             sent = socket.send_fds(self.parent, [message], [theirs.fileno(), *files])
             self.parent.sendall(message[sent:])
         return ours
