@@ -110,7 +110,8 @@ class Suite:
         """The tests as the worker takes them, without any expected value of a call or a stdin test."""
         if self.is_main:
             return marshal.dumps([case.io.stdin.encode("utf-8", "surrogatepass") for case in self.cases])
-        return marshal.dumps(self.items)
+        items, self.items = self.items, []  # may be large, and are not needed twice
+        return marshal.dumps(items)
 
     @cached_property
     def setup(self) -> bytes | None:

@@ -69,7 +69,7 @@ class Memory(threading.Thread):
         return kilobytes / 1024
 
     def run(self) -> None:
-        while not self.over.wait(0.1):
+        while not self.over.wait(0.5):  # a look costs milliseconds, which count as ours
             Memory.peak = max(Memory.peak, self.total())
 
 
