@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,8 +16,10 @@ from ledexlib import runs
 from ledexlib.params import Params
 
 
-def accelerate(module: str, p: Params, n: int, config: str | None, folder: Path) -> None:
-    """Run ``python -m module params.yaml`` in ``n`` processes, on as many GPUs, and show what they print.
+def accelerate(
+    module: str, p: Params, n: int, config: str | None, folder: Path, options: Sequence[str] = ()
+) -> None:
+    """Run ``python -m module params.yaml OPTIONS`` in ``n`` processes, on as many GPUs, and show what they print.
 
     ``params.yaml`` is written to the folder; ``config`` is accelerate's own file, if any. Raises RuntimeError with the
     last lines if it fails.
@@ -32,7 +35,7 @@ def accelerate(module: str, p: Params, n: int, config: str | None, folder: Path)
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible.split(",")[:n])
     else:
         command.append("--cpu")
-    command += ["-m", module, str(stated)]
+    command += ["-m", module, str(stated), *options]
     lines: deque[str] = deque(maxlen=20)
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -323,6 +323,11 @@ class Params(BaseModel):
     ppo_accelerate_config: str | None = Field(
         None, description="accelerate's configuration file for them, such as for FSDP or DeepSpeed"
     )
+    ablations: list[str] = Field(
+        ["paper", "isolated", "single", "grpo", "codebleu", "tests", "silent", "gated"],
+        description="rewards and credit modes that are trained and compared, by their names in ledexlib/ablations.py",
+    )
+    ablation_seeds: int = Field(3, ge=1, description="trainings of each of them, with seeds from `seed` on")
 
 
 FIELDS: Mapping[str, Any] = Params.model_fields

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -358,5 +360,41 @@ def update_seconds(log: pd.DataFrame) -> Figure:
     ax.set(title="Time of an update", xlabel="seconds, mean over batches", yticks=(0, 1))
     ax.set_yticklabels(["beside it", "update"])
     ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    plt.close(fig)
+    return fig
+
+
+def ablation(gained: pd.DataFrame) -> Figure:
+    """What variants change over the SFT model. Columns as in ``ablations.gains``."""
+    rates, variants = list(dict.fromkeys(gained["rate"])), list(dict.fromkeys(gained["variant"]))
+    width, height = 4.2 * len(rates), 1.6 + 0.35 * len(variants)
+    fig, axes = plt.subplots(1, len(rates), figsize=(width, height), sharey=True, squeeze=False)
+    for ax, rate, colour in zip(axes.flat, rates, LINES, strict=False):
+        part = gained[gained["rate"] == rate].set_index("variant").loc[variants]
+        errors = [part["value"] - part["low"], part["high"] - part["value"]]
+        ax.errorbar(part["value"], range(len(variants)), xerr=errors, fmt="o", color=colour, capsize=3)
+        ax.axvline(0, color="0.6", linewidth=1)
+        ax.set(title=f"{rate}\nRL less SFT", xlabel="points, 95 % interval", yticks=range(len(variants)))
+        ax.set_yticklabels(variants)
+    axes.flat[0].invert_yaxis()
+    fig.tight_layout()
+    plt.close(fig)
+    return fig
+
+
+def variants(logs: Sequence[pd.DataFrame]) -> Figure:
+    """Curves of several trainings by reinforcement, means over the seeds of each ``variant``."""
+    log = pd.concat(logs, ignore_index=True)
+    panels = {"rollout/explanation reward": "R(e)", "rollout/code reward": "R(r)", "rollout/repaired": "repaired"}
+    fig, axes = plt.subplots(1, len(panels), figsize=(13, 3.8))
+    names = list(dict.fromkeys(log["variant"]))
+    for ax, (column, title) in zip(axes.flat, panels.items(), strict=True):
+        for colour, name in zip(sns.color_palette("colorblind", len(names)), names, strict=True):
+            mean = log[log["variant"] == name].groupby("step")[column].mean()
+            smooth = mean.rolling(max(1, len(mean) // 10), center=True, min_periods=1).mean()
+            ax.plot(smooth.index, smooth, color=colour, label=name)
+        ax.set(title=title, xlabel="batch of answers", ylabel="share of answers" if title == "repaired" else "points")
+    axes.flat[-1].legend(fontsize="small", bbox_to_anchor=(1, 1), loc="upper left", frameon=False)
+    fig.tight_layout()
     plt.close(fig)
     return fig

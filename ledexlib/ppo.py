@@ -135,7 +135,8 @@ def optimise(p: Params, folder: Path) -> Path:
         if processes(p) == 1 and torch.cuda.device_count() <= 1:
             train(p, folder)
         else:
-            launch.accelerate("ledexlib.ppo", p, processes(p), p.ppo_accelerate_config, folder)
+            options = ["--folder", str(folder)]
+            launch.accelerate("ledexlib.ppo", p, processes(p), p.ppo_accelerate_config, folder, options)
     return folder / "model"
 
 
@@ -266,12 +267,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
     parser.add_argument("--run", metavar="NAME", help="name of the run, its folder under outputs/")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
+    parser.add_argument("--folder", type=Path, help="where to train instead of the run's stage; it must exist")
     arguments = parser.parse_args(words)
     named = [f"run={arguments.run}"] if arguments.run else []
     try:
         p = params.load(arguments.files, [*arguments.overrides, *named])
         check(p)
-        folder = runs.run_folder(p) / STAGE
+        folder = arguments.folder or runs.run_folder(p) / STAGE
         if not folder.exists():
             raise ParameterError(f"there is no {folder}: run the first cells of notebooks/{STAGE}.ipynb")
         if not (folder / "model").exists():
