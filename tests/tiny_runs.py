@@ -45,7 +45,7 @@ def trajectory(task: str, n: int) -> Trajectory:
 def make_model(kind: str, folder: Path, scale: float = 1) -> Path:
     """A tiny model that reads conversations, as fine-tuning leaves it."""
     specials = ("<|endoftext|>", END, "<|system|>", "<|user|>", "<|assistant|>")
-    make_checkpoint(kind, folder, specials, context=512, scale=scale)
+    make_checkpoint(kind, folder, specials, context=1024, scale=scale)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template, tokenizer.eos_token = CHAT_TEMPLATE, END
     tokenizer.save_pretrained(folder)
