@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from ledexlib import ppo, ppo_log, value_head
 from ledexlib.advantages import explanation_mask
 from ledexlib.params import ParameterError
 from ledexlib.records import Verdict
+from ledexlib.rewards import Reward
+from ledexlib.rollouts import Judged, Scored
+from ledexlib.segments import Segmented
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +191,37 @@ def test_grpo_compares_the_answers_to_a_prompt_in_each_segment(models, tmp_path)
         for row, expected in ((first, sign), (first + 1, -sign)):
             found = batch["advantages"][row][segment[row]]
             assert torch.allclose(found, torch.full_like(found, expected), atol=1e-4)
+
+
+class EvenTokens:
+    """A judge of what a tiny model can learn: both rewards are the share of even tokens, in [-5, 5]."""
+
+    def start(self, asks, answers):
+        found = Future()
+        found.set_result(Judged([self.scored(*pair) for pair in zip(asks, answers, strict=True)], 0.0, 0.0))
+        return found
+
+    @staticmethod
+    def scored(ask, ids):
+        n = 5 if ask["explain"] else 0
+        parts = [10 * sum(i % 2 == 0 for i in part) / max(1, len(part)) - 5 for part in (ids[:n], ids[n:])]
+        explanation, code = parts[0] if n else None, parts[1]
+        answer = Segmented("e" if n else None, "c", min(n, len(ids)), len(ids))
+        reward = Reward(total=code + (explanation or 0), code=code, explanation=explanation, s_cb=0, s_ut=0, s_ex=0)
+        return Scored(answer, Verdict(status="failed", n_passed=0, n_tests=2, feedback="", seconds=0), reward)
+
+
+@pytest.mark.parametrize(("algorithm", "credit"), [("ppo", "paper"), ("ppo", "isolated"), ("grpo", "isolated")])
+def test_training_raises_both_rewards(models, tmp_path, algorithm, credit):
+    trainer = make(
+        models, tmp_path / "r", ppo_algorithm=algorithm, ppo_credit=credit, ppo_steps=10, ppo_batch=16,
+        ppo_generations=4, ppo_device_batch=16, ppo_epochs=1, ppo_lr=1e-2, ppo_save_every=100,
+    )  # fmt: skip
+    trainer.judge = EvenTokens()
+    trainer.train()
+    log = ppo_log.frame(ppo_log.read_log(tmp_path / "r" / "05_ppo"))
+    for name in ("rollout/explanation reward", "rollout/code reward"):
+        assert log[name][-2:].mean() > log[name][:2].mean() + 1.5, log[name]
 
 
 # LoRA
