@@ -365,7 +365,7 @@ def update_seconds(log: pd.DataFrame) -> Figure:
 
 
 def ablation(gained: pd.DataFrame) -> Figure:
-    """What variants change over the SFT model. Columns as in ``ablations.gains``."""
+    """What variants change over the SFT model. Columns as in ``ablation.gains``."""
     rates, variants = list(dict.fromkeys(gained["rate"])), list(dict.fromkeys(gained["variant"]))
     width, height = 4.2 * len(rates), 1.6 + 0.35 * len(variants)
     fig, axes = plt.subplots(1, len(rates), figsize=(width, height), sharey=True, squeeze=False)

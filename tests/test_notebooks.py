@@ -72,14 +72,13 @@ def opening_faults(path: Path) -> list[str]:
 
 
 def overwritten(path: Path) -> set[str]:
-    """Parameters that a later cell assigns: what the user or papermill set would not be what is used."""
+    """Parameters that a later cell assigns or imports: what the user or papermill set would not be what is used."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     notebook = notebooks.read(path)
-    names = {
-        node.id for node in ast.walk(ast.parse(TransformerManager().transform_cell(notebook.code)))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }  # fmt: skip
+    nodes = list(ast.walk(ast.parse(TransformerManager().transform_cell(notebook.code))))
+    names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names |= {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
     return names & set(notebook.declared)
 
 
@@ -136,14 +135,15 @@ def test_the_checks_above_find_what_they_look_for(tmp_path):
         "problems_path: str | None = None  # file\nrecorded: list[str] = []  # files\n"
         'teacher_style: str = "chat"  # style'
     )
-    path = write_notebook(tmp_path, "02_x", ['stage.need("01_collect")', "%matplotlib inline\nseed = 5"], parameters)
+    code = ['stage.need("01_collect")', "%matplotlib inline\nseed = 5\nimport top_p"]
+    path = write_notebook(tmp_path, "02_x", code, parameters)
     assert parameter_faults(path) == [
         "outputs: no comment at the end of its line",
         "seed: type float, in the vocabulary int",
         "max_problems: default 7, in the vocabulary 20",
         "top_p: default 1, in the vocabulary 1.0",
     ]
-    assert overwritten(path) == {"seed"}
+    assert overwritten(path) == {"seed", "top_p"}
     assert opening_faults(path) == [*(f"no line that starts with '{w}'" for w in OPENING_LINES),
                                     "'needs' does not name 01_collect"]  # fmt: skip
     notebook = nbformat.read(path, as_version=4)

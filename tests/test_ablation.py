@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_runs
 
-from ledexlib import ablations, plots
+from ledexlib import ablation, plots
 from ledexlib.artifacts import Progress
 from ledexlib.params import ParameterError
 from ledexlib.runs import Needed
@@ -16,17 +16,17 @@ def test_a_contrast_by_hand():
     """Two seeds, two problems of four samples: 3 and 5 of 8 after, 2 of 8 before."""
     before = np.array([[1, 4], [1, 4]])
     after = np.array([[[1, 4], [2, 4]], [[2, 4], [3, 4]]])
-    found = ablations.contrast(after, before)
+    found = ablation.contrast(after, before)
     assert found.value == pytest.approx(50 - 25) and found.n == 2
     # The least: the first seed twice, the first problem twice; the most: the second seed and problem
     assert found.low == pytest.approx(0) and found.high == pytest.approx(50)
-    assert ablations.contrast(after[:1], before).low == 0 and ablations.contrast(before[None], before).high == 0
+    assert ablation.contrast(after[:1], before).low == 0 and ablation.contrast(before[None], before).high == 0
 
 
 def test_every_variant_is_the_papers_setting_with_one_thing_changed():
-    changed = [changes for _, changes in ablations.VARIANTS.values()]
+    changed = [changes for _, changes in ablation.VARIANTS.values()]
     assert changed[0] == {} and all(len(changes) == 1 for changes in changed[1:])
-    assert all(ablations.PAPER[name] != value for changes in changed for name, value in changes.items())
+    assert all(ablation.PAPER[name] != value for changes in changed for name, value in changes.items())
     assert len({str(changes) for changes in changed}) == len(changed)
 
 
@@ -52,33 +52,33 @@ def run(tmp_path_factory):
 
 def test_what_was_trained_and_evaluated_is_not_made_again(run):
     p, stage = run
-    cells = ablations.cells(p, stage)
+    cells = ablation.cells(p, stage)
     assert [cell.label for cell in cells] == ["paper-0", "grpo-0"]
-    attempts = dict(ablations.make(cells, p, stage))
+    attempts = dict(ablation.make(cells, p, stage))
     assert list(attempts) == ["04_sft", "paper-0", "grpo-0"]
     made = [cell.folder / "model" / "model.safetensors" for cell in cells]
     kept = [path for cell in cells for path in cell.folder.rglob("completions.jsonl")]
     assert len(kept) == 2
     times = [path.stat().st_mtime_ns for path in made + kept]
     more = p.model_copy(update={"ablations": ["grpo", "paper"], "n_unbroken": 0})
-    again = dict(ablations.make(ablations.cells(more, stage), more, stage))
+    again = dict(ablation.make(ablation.cells(more, stage), more, stage))
     assert [path.stat().st_mtime_ns for path in made + kept] == times and list(again)[1] == "grpo-0"
-    gained = ablations.gains(cells, attempts, p)
-    assert list(gained["rate"]) == list(ablations.RATES.values()) * 2 and gained[["low", "high"]].notna().all(axis=None)
-    table = ablations.table(gained, cells)
+    gained = ablation.gains(cells, attempts, p)
+    assert list(gained["rate"]) == list(ablation.RATES.values()) * 2 and gained[["low", "high"]].notna().all(axis=None)
+    table = ablation.table(gained, cells)
     assert list(table["variant"]) == ["paper", "grpo"] and table["R(r) at the end"].notna().all()
     assert len(plots.ablation(gained).axes) == 3
-    assert len(plots.variants([ablations.log(cell) for cell in cells]).axes) == 3
+    assert len(plots.variants([ablation.log(cell) for cell in cells]).axes) == 3
 
 
 def test_cells_are_told_apart_by_what_they_follow_from(run):
     p, stage = run
-    (first, *_) = ablations.cells(p, stage)
+    (first, *_) = ablation.cells(p, stage)
     for update in ({"ppo_lr": 1e-5}, {"seed": 1}, {"explanation_clip": True}):
-        assert ablations.cells(p.model_copy(update=update), stage)[0].folder != first.folder
+        assert ablation.cells(p.model_copy(update=update), stage)[0].folder != first.folder
     for update in ({"ppo_save_every": 3}, {"n_samples": 5}, {"ppo_credit": "single"}):
-        assert ablations.cells(p.model_copy(update=update), stage)[0].folder == first.folder
-    seeds = ablations.cells(p.model_copy(update={"ablation_seeds": 3}), stage)
+        assert ablation.cells(p.model_copy(update=update), stage)[0].folder == first.folder
+    seeds = ablation.cells(p.model_copy(update={"ablation_seeds": 3}), stage)
     assert [cell.seed for cell in seeds] == [0, 1, 2] * 2 and len({cell.folder for cell in seeds}) == 6
 
 
@@ -89,4 +89,4 @@ def test_cells_are_told_apart_by_what_they_follow_from(run):
 def test_variants_that_are_not_there_are_refused(run, names, message):
     p, stage = run
     with pytest.raises(ParameterError, match=message):
-        ablations.cells(p.model_copy(update={"ablations": names}), stage)
+        ablation.cells(p.model_copy(update={"ablations": names}), stage)
