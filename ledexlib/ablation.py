@@ -20,10 +20,11 @@ from ledexlib import evaluate, ppo, ppo_log
 from ledexlib.attempts import Attempts
 from ledexlib.kept import Candidate, settings
 from ledexlib.metrics import Estimate, ratio, resamples
-from ledexlib.params import ParameterError, Params
+from ledexlib.params import ParameterError
 from ledexlib.records import content_id
 from ledexlib.repair_metrics import interval, task_table, with_pass_at
 from ledexlib.runs import NOT_IN_KEY, Stage, run_folder
+from ledexlib.vocabulary import Params
 
 SFT = "04_sft"
 PAPER = {

@@ -10,11 +10,11 @@ from pathlib import Path
 from ledexlib.collect import NewProgress
 from ledexlib.edits import edits, size
 from ledexlib.kept import EvaluationError, Kept
-from ledexlib.params import Params
 from ledexlib.recorded import read_recorded
 from ledexlib.records import Attempt, Problem, Refinement, Repair, Sampling, Solution
 from ledexlib.repair_metrics import WAYS
 from ledexlib.tables import stage_of
+from ledexlib.vocabulary import Params
 
 Attempts = dict[str, list[Attempt]]  # by benchmark
 

@@ -19,8 +19,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from ledexlib.local import end_of_turn
 from ledexlib.mini import BACKBONE
-from ledexlib.params import ParameterError, Params
+from ledexlib.params import ParameterError
 from ledexlib.prompts import CHAT_TEMPLATE, Message
+from ledexlib.vocabulary import Params
 
 END = "<|end|>"
 MARKERS = ("<|system|>", "<|user|>", "<|assistant|>", END)

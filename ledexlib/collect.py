@@ -14,13 +14,13 @@ from ledexlib import prompts
 from ledexlib.artifacts import JsonLines, Progress
 from ledexlib.decontaminate import Overlap, decontaminate, load_held_out
 from ledexlib.generate import Completion, Generator, check_generator, load_generator
-from ledexlib.params import Params
 from ledexlib.problems import load_problems
 from ledexlib.recorded import read_recorded
 from ledexlib.records import Judged, Problem, Record, Refinement, Sampling, Solution, Verdict, content_id
 from ledexlib.runs import Stage, resolve
 from ledexlib.sandbox import Limits
 from ledexlib.verify import verify_programs
+from ledexlib.vocabulary import Params
 
 SAVE_SECONDS = 1.0  # verdicts are cheap: they are saved together
 

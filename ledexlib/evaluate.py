@@ -18,13 +18,13 @@ from ledexlib.edits import edits, needed, size
 from ledexlib.kept import Answered, Candidate, EvaluationError, Kept, Style, label_of, loader, located, settings
 from ledexlib.mini.problems import BENCHMARKS as MINI
 from ledexlib.notebooks import STAGE_NAME
-from ledexlib.params import Params
 from ledexlib.problems import ProblemError, load_problems
 from ledexlib.prompts import FEW_SHOT_REPAIRS, Prompt, RepairShot
 from ledexlib.public_tests import public
 from ledexlib.records import Attempt, Problem, Repair, Verdict, content_id
 from ledexlib.repair_metrics import WAYS
 from ledexlib.runs import Needed, Stage, resolve, run_folder
+from ledexlib.vocabulary import Params
 
 NOTHING_FAILS = "Every test passes."  # the feedback on a program that does not fail
 

@@ -12,10 +12,11 @@ from ledexlib import attempts, evaluate, params
 from ledexlib.artifacts import ArtifactError, Progress, lock, write_json
 from ledexlib.generate import check_generator
 from ledexlib.kept import Candidate, EvaluationError, label_of, located
-from ledexlib.params import ParameterError, Params
+from ledexlib.params import ParameterError
 from ledexlib.problems import ProblemError
 from ledexlib.repair_metrics import NAMES, rates, scores, task_table
 from ledexlib.runs import resolve
+from ledexlib.vocabulary import Params
 
 REFUSED = (ParameterError, ProblemError, EvaluationError, ArtifactError)
 

@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple, Protocol
 
 from tqdm import TqdmWarning
 
-from ledexlib.params import ParameterError, Params
+from ledexlib.params import ParameterError
 from ledexlib.prompts import DONE, Prompt
 from ledexlib.records import Sampling
+from ledexlib.vocabulary import Params
 
 STOP = (DONE,)  # what ends a completion of a text prompt
 SIMULATED_TEACHER = "mini-teacher"

@@ -8,10 +8,10 @@ import pandas as pd
 
 from ledexlib.artifacts import read_json
 from ledexlib.comparisons import gain, sources_of_gain
-from ledexlib.params import Params
 from ledexlib.repair_metrics import ks_of
 from ledexlib.runs import run_folder
 from ledexlib.tables import stage_of
+from ledexlib.vocabulary import Params
 
 STEPS = {"sft_over_prompting": ("base", "04_sft"), "rl_over_sft": ("04_sft", "05_ppo")}
 

@@ -20,10 +20,10 @@ from ledexlib.artifacts import JsonLines, read_json, write_json
 from ledexlib.collect import NewProgress, judge
 from ledexlib.generate import Generator, load_generator
 from ledexlib.mini import BACKBONE
-from ledexlib.params import Params
 from ledexlib.prompts import Prompt
 from ledexlib.records import Judged, Problem, Record, Sampling, Verdict, content_id
 from ledexlib.runs import resolve
+from ledexlib.vocabulary import Params
 
 Style = Literal["few_shot", "chat"]
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from ledexlib import runs
-from ledexlib.params import Params
+from ledexlib.vocabulary import Params
 
 
 def accelerate(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ledexlib import params
-from ledexlib.params import Params
+from ledexlib.vocabulary import Params
 
 STAGE_NAME = re.compile(r"^\d\d_[a-z0-9_]+$")
 # Calls are written with a literal name, so that the runner sees them too; a call behind a '#' does not count.

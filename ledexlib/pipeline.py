@@ -22,8 +22,9 @@ from typing import TextIO
 from ledexlib import notebooks, params, report, runs
 from ledexlib.artifacts import ArtifactError, duration, lock, read_json
 from ledexlib.notebooks import Notebook, NotebookError
-from ledexlib.params import ParameterError, Params
+from ledexlib.params import ParameterError
 from ledexlib.runs import StageError
+from ledexlib.vocabulary import Params
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 REFUSED = (ParameterError, NotebookError, StageError, ArtifactError)  # what ends a run before it starts

@@ -28,7 +28,7 @@ from trl import GRPOConfig
 from ledexlib import launch, params, rewards, rollouts, runs
 from ledexlib.artifacts import JsonLines, read_json
 from ledexlib.embeddings import Encoder
-from ledexlib.params import ParameterError, Params
+from ledexlib.params import ParameterError
 from ledexlib.ppo_log import STOPPED, Recorder, Update, read_log
 from ledexlib.ppo_trainer import BEST, RepairTrainer
 from ledexlib.prompts import Message
@@ -36,6 +36,7 @@ from ledexlib.records import Problem, Trajectory
 from ledexlib.rewards import Scorer
 from ledexlib.rollouts import Ask, Asks, Judge
 from ledexlib.sft import last_checkpoint
+from ledexlib.vocabulary import Params
 
 STAGE = "05_ppo"
 

@@ -29,12 +29,13 @@ from trl.models import unwrap_model_for_generation
 from ledexlib import advantages as adv
 from ledexlib.control import KLController, Watch
 from ledexlib.local import TransformersGenerator
-from ledexlib.params import ParameterError, Params
+from ledexlib.params import ParameterError
 from ledexlib.ppo_log import Clock, facts
 from ledexlib.records import Sampling
 from ledexlib.rollouts import Judge, Judged, Scored, two_rewards
 from ledexlib.rounds import Episode, continuation, play
 from ledexlib.value_trainer import ValueTrainer
+from ledexlib.vocabulary import Params
 
 STATE = "ppo_state.json"
 BEST = "best"

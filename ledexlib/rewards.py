@@ -27,8 +27,8 @@ import numpy as np
 
 from ledexlib.codebleu import Components, components, mean
 from ledexlib.embeddings import Encoder
-from ledexlib.params import Params
 from ledexlib.records import Problem, Record, Solution, Trajectory, Verdict
+from ledexlib.vocabulary import Params
 
 LOWEST, HIGHEST = -5.0, 5.0
 PAPER_MAP = (0.4, 1.0)  # the similarities that (5) sends to LOWEST and HIGHEST

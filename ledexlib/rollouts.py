@@ -18,12 +18,13 @@ import pandas as pd
 
 from ledexlib import prompts
 from ledexlib.collect import limits
-from ledexlib.params import ParameterError, Params
+from ledexlib.params import ParameterError
 from ledexlib.prompts import Message
 from ledexlib.records import Problem, Record, Solution, Verdict
 from ledexlib.rewards import Reward, Rollout, Scorer
 from ledexlib.segments import Decode, Segmented, segment
 from ledexlib.verify import verify_programs
+from ledexlib.vocabulary import Params
 
 
 class Ask(Record):

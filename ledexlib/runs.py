@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from ledexlib import notebooks, provenance
 from ledexlib.artifacts import ArtifactError, JsonLines, Progress, duration, lock, plain, read_json, write_json
 from ledexlib.notebooks import Notebook
-from ledexlib.params import Params
+from ledexlib.vocabulary import Params
 
 __all__ = ["NOT_IN_KEY", "ROOT", "ArtifactError", "JsonLines", "Progress", "Stage", "StageError", "open_stage"]
 

@@ -24,9 +24,10 @@ from trl import SFTConfig, SFTTrainer
 
 from ledexlib import backbones, launch, params, runs, sft_data
 from ledexlib.artifacts import ArtifactError, JsonLines, Progress, read_json
-from ledexlib.params import ParameterError, Params
+from ledexlib.params import ParameterError
 from ledexlib.records import Record
 from ledexlib.sft_data import KINDS, Example, Split
+from ledexlib.vocabulary import Params
 
 STAGE = "04_sft"
 FILES = {"train": "examples.jsonl", "held_out": "held_out.jsonl", "too_long": "too_long.jsonl"}

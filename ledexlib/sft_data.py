@@ -15,9 +15,10 @@ from typing import Literal, NamedTuple, get_args
 import pandas as pd
 
 from ledexlib import prompts
-from ledexlib.params import ParameterError, Params
+from ledexlib.params import ParameterError
 from ledexlib.prompts import Message
 from ledexlib.records import Problem, Record, Trajectory, content_id
+from ledexlib.vocabulary import Params
 
 Kind = Literal["generation", "refine", "explain_refine"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

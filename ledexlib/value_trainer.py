@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
 from ledexlib import value_head
-from ledexlib.params import Params
+from ledexlib.vocabulary import Params
 
 
 class ValueTrainer(GRPOTrainer):

@@ -9,8 +9,8 @@ from tiny_models import make_checkpoint
 from ledexlib.artifacts import ArtifactError, Progress
 from ledexlib.kept import Candidate, EvaluationError, Kept, fingerprint, label_of, settings
 from ledexlib.local import TransformersGenerator
-from ledexlib.params import Params
 from ledexlib.records import Assertion, Problem
+from ledexlib.vocabulary import Params
 
 PROMPTS = ["def add(a", "for x in", "Task: Write", "return", "[BEGIN]"]
 ASKED = [prompt for prompt in PROMPTS for _ in range(3)]

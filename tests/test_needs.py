@@ -5,8 +5,8 @@ from tiny_notebooks import COLLECT, DONE, PARAMETERS, write_notebook
 
 from ledexlib import notebooks, pipeline, runs
 from ledexlib.notebooks import NotebookError
-from ledexlib.params import Params
 from ledexlib.runs import StageError
+from ledexlib.vocabulary import Params
 
 CHOOSING = f'{PARAMETERS}\nevaluate_models: list[str] = ["base", "04_sft"]  # models'
 NAMED = "evaluate_models=[base, 01_collect]"

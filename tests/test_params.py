@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledexlib import params
-from ledexlib.params import FIELDS, ParameterError, Params
+from ledexlib.params import FIELDS, ParameterError
+from ledexlib.vocabulary import Params
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_every_real_number_survives_its_text(value):
     ("text", "message"),
     [
         ("n_solution: 3", r"a\.yaml: 'n_solution' is not a parameter; did you mean 'n_solutions'\?"),
-        ("zzz: 3", r"a\.yaml: 'zzz' is not a parameter; see ledexlib/params\.py"),
+        ("zzz: 3", r"a\.yaml: 'zzz' is not a parameter; see ledexlib/vocabulary\.py for all"),
         ("seed: abc", r"a\.yaml: 'seed' = 'abc': .*integer.*\(seed of every random choice\)"),
         ("seed: 1.5", r"a\.yaml: 'seed' = 1\.5: .*integer"),
         ("seed: true", r"a\.yaml: 'seed' = True: .*integer"),

@@ -22,6 +22,7 @@ from ledexlib.local import TransformersGenerator
 from ledexlib.params import ParameterError
 from ledexlib.records import Assertion, Problem, Refinement, Sampling, Solution, Trajectory, Verdict
 from ledexlib.sft_data import KINDS, Example
+from ledexlib.vocabulary import Params
 
 PARAMS = Path(__file__).resolve().parent.parent / "params"
 CHATML = (
@@ -66,7 +67,7 @@ def world(tasks: int = 6) -> tuple[list[Trajectory], list[Problem]]:
     return found, [problem(f"t{i}") for i in range(tasks)]
 
 
-def tiny(**values) -> params.Params:
+def tiny(**values) -> Params:
     """Parameters of a training of seconds."""
     small = {
         "sft_batch": 4, "sft_device_batch": 2, "sft_epochs": 1.0, "sft_lr": 1e-3, "sft_warmup_steps": 1,
@@ -76,7 +77,7 @@ def tiny(**values) -> params.Params:
     return params.check({**small, **values})
 
 
-def prepared(p: params.Params, folder: Path, tasks: int = 6) -> backbones.ChatTokenizer:
+def prepared(p: Params, folder: Path, tasks: int = 6) -> backbones.ChatTokenizer:
     """A stage's folder with its examples."""
     folder.mkdir(parents=True, exist_ok=True)
     chat = backbones.ChatTokenizer(backbones.trained_name(p))
@@ -348,7 +349,7 @@ def test_a_model_that_is_fine_tuned_answers_what_it_learned(tmp_path):
 SCRIPT = "import sys, torch; torch.set_num_threads(1); from ledexlib.sft import main; sys.exit(main(sys.argv[1:]))"
 
 
-def start(p: params.Params, *command: str) -> subprocess.Popen:
+def start(p: Params, *command: str) -> subprocess.Popen:
     path = runs.run_folder(p) / "params.yaml"
     path.write_text(yaml.safe_dump(p.model_dump()))
     words = command or (sys.executable, "-c", SCRIPT)

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ledexlib import params
 from ledexlib.prompts import CHAT_TEMPLATE
 from ledexlib.records import Assertion, Problem, Refinement, Sampling, Solution, Trajectory, Verdict
+from ledexlib.vocabulary import Params
 
 END = "<|end|>"
 SETTINGS = {
@@ -60,7 +61,7 @@ def write(path: Path, records) -> None:
     path.write_text("".join(record.model_dump_json() + "\n" for record in records))
 
 
-def make_run(folder: Path, model: Path, **values) -> params.Params:
+def make_run(folder: Path, model: Path, **values) -> Params:
     """A run in this folder with all that reinforcement learning reads; its parameters."""
     p = params.check({"run": folder.name, "outputs": str(folder.parent), **SETTINGS, **values})
     problems = [problem(name) for name in ("one", "two")]

@@ -17,10 +17,10 @@ from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from ledexlib import backbones, params, prompts, sft
-from ledexlib.params import Params
 from ledexlib.problems import load_problems
 from ledexlib.records import content_id
 from ledexlib.sft_data import Example, Split
+from ledexlib.vocabulary import Params
 
 BATCH, DEVICE_BATCH = 32, 8
 
