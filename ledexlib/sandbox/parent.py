@@ -115,14 +115,6 @@ class Parent:
             self.own[key] = [limit_within("RLIMIT_CPU", seconds), limit_within("RLIMIT_AS", limits["memory"])]
         limits["own"] = self.own[key]
 
-    def _receive(self, count: int) -> bytes:
-        if count <= 0:
-            return b""
-        data = self.sock.recv(count, socket.MSG_WAITALL)
-        if len(data) < count:
-            sys.exit(0)
-        return data
-
     def _run(self, message: mmap.mmap, start: int, descriptors: list[int]) -> dict:
         """Run a program to its end; ``descriptors``: its channel and, for a whole program, its output and input.
 
