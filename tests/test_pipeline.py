@@ -57,7 +57,7 @@ class World:
         words = [*COMMAND, *self.words(*more, run=run)]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         items = self.outputs / run / "01_collect" / "items.jsonl"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not (items.exists() and items.stat().st_size > 100):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
