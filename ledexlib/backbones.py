@@ -143,10 +143,15 @@ def export(p: Params, trained: Path, chat: ChatTokenizer, card: str, to: Path) -
         model = PeftModel.from_pretrained(load(trained_name(p), chat, dtype), trained).merge_and_unload()
     else:
         model = AutoModelForCausalLM.from_pretrained(trained, dtype=dtype)
+    save_folder(model, chat.tokenizer, card, to)
+
+
+def save_folder(model: PreTrainedModel, tokenizer: Any, card: str, to: Path) -> None:
+    """Write a model, its tokenizer and its card as an ordinary transformers folder, whole or not at all."""
     unfinished = to.with_name(f".{to.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     model.save_pretrained(unfinished)
-    chat.tokenizer.save_pretrained(unfinished)
+    tokenizer.save_pretrained(unfinished)
     (unfinished / "README.md").write_text(card, encoding="utf-8")
     os.replace(unfinished, to)
 

@@ -25,7 +25,7 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
 from trl import GRPOConfig
 
-from ledexlib import launch, params, rewards, rollouts, runs
+from ledexlib import backbones, launch, params, rewards, rollouts, runs
 from ledexlib.artifacts import JsonLines, read_json
 from ledexlib.embeddings import Encoder
 from ledexlib.params import ParameterError
@@ -216,12 +216,7 @@ def export(p: Params, trained: Path, found: Sources, card: str, to: Path) -> Non
         model = PeftModel.from_pretrained(base, trained).merge_and_unload()
     else:
         model = AutoModelForCausalLM.from_pretrained(trained, dtype=dtype)
-    unfinished = to.with_name(f".{to.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished)
-    AutoTokenizer.from_pretrained(found.model).save_pretrained(unfinished)
-    (unfinished / "README.md").write_text(card, encoding="utf-8")
-    os.replace(unfinished, to)
+    backbones.save_folder(model, AutoTokenizer.from_pretrained(found.model), card, to)
 
 
 def model_card(p: Params, folder: Path) -> str:
