@@ -128,21 +128,44 @@ def trim(code: str, problem: Problem | None) -> str:
 
 
 def complete(code: str, problem: Problem | None) -> str:
-    """The whole program: a body is put behind the problem's stub, a program gets what the stub has and it lacks."""
+    """The whole program: a body is put behind the problem's stub, a program gets what the stub has and it lacks.
+
+    The docstring that ends a stub states the task, which is no part of the program: a model that is tuned on programs
+    would learn to copy it before it writes a line of its own.
+    """
     if problem is None or not problem.stub:
         return code
     found = rank(code, problem)
     if found >= BROKEN:
         return _with_preamble(code, problem)
     if found == BODY or STARTS.match(code) or BODY_STARTS.match(code):
-        return problem.stub + _body(code, problem.stub)
+        return without_docstring(problem.stub) + _body(code, problem.stub)
     return code
+
+
+@lru_cache(maxsize=256)
+def without_docstring(stub: str) -> str:
+    """The stub without the docstring that ends it, if that has lines of its own."""
+    tree = parse(f"{stub}{_margin(stub)}pass")
+    lines = stub.splitlines(keepends=True)
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, _DEFINITION[:2]) and ast.get_docstring(node) is not None:
+            text = node.body[0]
+            alone = not lines[text.lineno - 1][: text.col_offset].strip()
+            if alone and not "".join(lines[text.end_lineno :]).strip():
+                return "".join(lines[: text.lineno - 1])
+    return stub
+
+
+def _margin(stub: str) -> str:
+    """The indentation of a stub's body."""
+    last = next((line for line in reversed(stub.split("\n")) if line.strip()), "")
+    return last[: len(last) - len(last.lstrip())] or "    "
 
 
 def _body(code: str, stub: str) -> str:
     """A function body with the indentation that the stub asks for, if it has another."""
-    last = next((line for line in reversed(stub.split("\n")) if line.strip()), "")
-    margin = last[: len(last) - len(last.lstrip())] or "    "
+    margin = _margin(stub)
     own = code[: len(code) - len(code.lstrip())]
     moved = "\n".join(margin + line.removeprefix(own) if line.strip() else line for line in code.split("\n"))
     choices = [code, moved] if own else [moved, margin + code]  # the last: only the first line lost its indentation

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ledexlib.answers import Answer, parse_answer, parse_solution
-from ledexlib.programs import parse
+from ledexlib.programs import parse, without_docstring
 from ledexlib.prompts import answer_text
 from ledexlib.records import Problem
 
@@ -121,6 +121,7 @@ STUB = (
     "from typing import List\n\n\ndef twice(x):\n    return 2 * x\n\n\n"
     'def add(a: List[int], b: int) -> int:\n    """The sum.\n    >>> add([1], 2)\n    3\n    """\n'
 )
+HEAD = STUB[: STUB.index('    """')]
 BODY = "    total = sum(a)\n    return total + b"
 
 
@@ -143,8 +144,28 @@ BODY = "    total = sum(a)\n    return total + b"
         textwrap.indent(f"{STUB}{BODY}", "    "),
     ],
 )
-def test_a_body_completes_the_stub(text: str) -> None:
-    assert parse_solution(text, problem(stub=STUB)) == STUB + BODY
+def test_a_body_completes_the_stub_without_its_docstring(text: str) -> None:
+    whole = f"{STUB}{BODY}" if "def add" in text else f"{HEAD}{BODY}"
+    assert parse_solution(text, problem(stub=STUB)) == whole
+
+
+@pytest.mark.parametrize(
+    ("kept", "docstring"),
+    [
+        ("def f(x):\n", '    """What f does."""\n'),
+        ("def f(x):\n\n", "    r'''What\n    f does.'''\n\n"),
+        ("class Solution:\n    def f(self, x):\n", "        'What f does.'\n"),
+        ("def g():\n    'Helps.'\n    return 1\n\n\ndef f(x):\n", "    'What f does.'\n"),
+        ("def g():\n    'Helps.'\n    return 1\n\n\ndef f(x):\n", ""),
+        ("def f(x): 'What f does.'\n", ""),
+        ("def f(x):\n    'What f does.'\n    # hint\n    y = x + 1\n", ""),
+        ("def f(x):\n    y = 'no docstring'\n", ""),
+        ("def f(x:\n", ""),
+        ("", ""),
+    ],
+)
+def test_only_a_docstring_at_the_end_of_a_stub_is_left_out(kept: str, docstring: str) -> None:
+    assert without_docstring(kept + docstring) == kept
 
 
 def test_a_repeated_signature_gets_what_came_before_it() -> None:
