@@ -98,7 +98,7 @@ def make(found: list[Cell], p: Params, stage: Stage) -> Iterator[tuple[str, Atte
     yield tried(SFT, stage.need(SFT).path("model"), run_folder(p) / "evaluations")  # where 06_evaluate keeps them too
     for cell in found:
         cell.folder.mkdir(parents=True, exist_ok=True)
-        yield tried(cell.label, ppo.optimise(cell.params, cell.folder), cell.folder)
+        yield tried(cell.label, ppo.TRAINING.run(cell.params, cell.folder), cell.folder)
 
 
 # The table

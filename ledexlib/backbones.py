@@ -118,11 +118,16 @@ def adapters(p: Params, model: PreTrainedModel, chat: ChatTokenizer) -> LoraConf
     """The LoRA adapters that the parameters ask for; the embeddings of added tokens are trained beside them."""
     if p.sft_method == "full":
         return None
+    trained = {name: sorted(chat.new) for name in _token_layers(model)} if chat.new else None
+    return lora(p, lora_dropout=p.sft_lora_dropout, trainable_token_indices=trained)
+
+
+def lora(p: Params, **options: Any) -> LoraConfig:
+    """Adapters of the rank and at the modules that the parameters name."""
     all_linear = p.sft_lora_targets == ["all-linear"]
     return LoraConfig(
-        r=p.sft_lora_rank, lora_alpha=p.sft_lora_alpha, lora_dropout=p.sft_lora_dropout, task_type="CAUSAL_LM",
-        target_modules="all-linear" if all_linear else p.sft_lora_targets,
-        trainable_token_indices={name: sorted(chat.new) for name in _token_layers(model)} if chat.new else None,
+        r=p.sft_lora_rank, lora_alpha=p.sft_lora_alpha, task_type="CAUSAL_LM",
+        target_modules="all-linear" if all_linear else p.sft_lora_targets, **options,
     )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ than one GPU. The parts: ``segments``, ``advantages``, ``rollouts``, ``rounds``,
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import shutil
@@ -21,13 +20,14 @@ from typing import NamedTuple
 
 import datasets
 import torch
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
 from trl import GRPOConfig
 
-from ledexlib import backbones, launch, params, rewards, rollouts, runs
+from ledexlib import backbones, launch, rewards, rollouts, runs
 from ledexlib.artifacts import JsonLines, read_json
 from ledexlib.embeddings import Encoder
+from ledexlib.launch import Training
 from ledexlib.params import ParameterError
 from ledexlib.ppo_log import STOPPED, Recorder, Update, read_log
 from ledexlib.ppo_trainer import BEST, RepairTrainer
@@ -47,20 +47,14 @@ def check(p: Params) -> None:
         raise ParameterError(f"ppo_batch = {p.ppo_batch} is not a multiple of ppo_generations = {p.ppo_generations}")
     if p.ppo_max_tokens >= p.ppo_max_length:
         raise ParameterError(f"ppo_max_length = {p.ppo_max_length} leaves no room for a prompt before ppo_max_tokens")
-    if p.ppo_accelerate_config and not runs.resolve(p.ppo_accelerate_config).is_file():
-        raise ParameterError(f"ppo_accelerate_config = '{p.ppo_accelerate_config}': no such file")
+    launch.check(p, "ppo")
     if p.ppo_vllm and not (torch.cuda.is_available() and importlib.util.find_spec("vllm")):
         raise ParameterError("ppo_vllm = True: needs a GPU and the package vllm: pip install 'ledexlib[vllm]'")
     if p.ppo_rounds > 1 and p.ppo_credit == "isolated":
         raise ParameterError("ppo_rounds > 1: ppo_credit: isolated would hide R(r) from the earlier rounds' programs")
     if p.ppo_rounds > 1 and p.ppo_vllm:
         raise ParameterError("ppo_rounds > 1 samples in this process: set ppo_vllm: false")
-    _micro_batches(p, processes(p))
-
-
-def processes(p: Params) -> int:
-    """How many processes train together."""
-    return p.ppo_processes or max(1, torch.cuda.device_count())
+    _micro_batches(p, launch.processes(p, "ppo"))
 
 
 def _micro_batches(p: Params, world: int) -> tuple[int, int]:
@@ -127,20 +121,6 @@ def dataset(asks: Sequence[Ask], p: Params) -> datasets.Dataset:
 # Training
 
 
-def optimise(p: Params, folder: Path) -> Path:
-    """Train on the run's prompts, in this process or by ``accelerate launch``; the model's folder.
-
-    What an earlier, killed call left is taken up; a finished model is left as it is.
-    """
-    if not (folder / "model").exists():
-        if processes(p) == 1 and torch.cuda.device_count() <= 1:
-            train(p, folder)
-        else:
-            options = ["--folder", str(folder)]
-            launch.accelerate("ledexlib.ppo", p, processes(p), p.ppo_accelerate_config, folder, options)
-    return folder / "model"
-
-
 def train(p: Params, folder: Path) -> None:
     """Train in this process, which may be one of several, and leave ``model`` in the folder."""
     found = sources(p)
@@ -171,21 +151,12 @@ def make_trainer(p: Params, folder: Path, found: Sources) -> RepairTrainer:
         found.model, dtype=torch.bfloat16 if gpu and p.ppo_method == "lora" else torch.float32
     )
     rows = dataset(make_asks(found, p).used, p)
-    trainer = RepairTrainer(model, p, config, rows, found.tokenizer, judge, _adapters(p))
+    adapters = backbones.lora(p) if p.ppo_method == "lora" else None
+    trainer = RepairTrainer(model, p, config, rows, found.tokenizer, judge, adapters)
     recorder.trainer = trainer
     trainer.add_callback(recorder)
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def _adapters(p: Params) -> LoraConfig | None:
-    if p.ppo_method == "full":
-        return None
-    all_linear = p.sft_lora_targets == ["all-linear"]
-    return LoraConfig(
-        r=p.sft_lora_rank, lora_alpha=p.sft_lora_alpha, task_type="CAUSAL_LM",
-        target_modules="all-linear" if all_linear else p.sft_lora_targets,
-    )  # fmt: skip
 
 
 def _config(p: Params, checkpoints: Path) -> GRPOConfig:
@@ -257,28 +228,8 @@ applies.
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """``python -m ledexlib.ppo``: train in the run's stage, which the notebook has opened."""
-    parser = argparse.ArgumentParser(prog="python -m ledexlib.ppo", description=__doc__.split("\n")[0])
-    parser.add_argument("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
-    parser.add_argument("--run", metavar="NAME", help="name of the run, its folder under outputs/")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
-    parser.add_argument("--folder", type=Path, help="where to train instead of the run's stage; it must exist")
-    arguments = parser.parse_args(words)
-    named = [f"run={arguments.run}"] if arguments.run else []
-    try:
-        p = params.load(arguments.files, [*arguments.overrides, *named])
-        check(p)
-        folder = arguments.folder or runs.run_folder(p) / STAGE
-        if not folder.exists():
-            raise ParameterError(f"there is no {folder}: run the first cells of notebooks/{STAGE}.ipynb")
-        if not (folder / "model").exists():
-            train(p, folder)
-    except ParameterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+TRAINING = Training("ppo", STAGE, check, train)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(TRAINING.main())

@@ -8,7 +8,6 @@ notebook does by itself where there is more than one GPU.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -22,8 +21,9 @@ import torch
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from ledexlib import backbones, launch, params, runs, sft_data
+from ledexlib import backbones, launch, sft_data
 from ledexlib.artifacts import ArtifactError, JsonLines, Progress, read_json
+from ledexlib.launch import Training
 from ledexlib.params import ParameterError
 from ledexlib.records import Record
 from ledexlib.sft_data import KINDS, Example, Split
@@ -54,14 +54,8 @@ def check(p: Params) -> None:
     backbones.check(p)
     if not any(getattr(p, f"sft_{kind}") for kind in KINDS):
         raise ParameterError(f"{', '.join(f'sft_{kind}' for kind in KINDS)} are all 0: there is nothing to learn")
-    if p.sft_accelerate_config and not runs.resolve(p.sft_accelerate_config).is_file():
-        raise ParameterError(f"sft_accelerate_config = '{p.sft_accelerate_config}': no such file")
-    _accumulation(p, processes(p))
-
-
-def processes(p: Params) -> int:
-    """How many processes train together."""
-    return p.sft_processes or max(1, torch.cuda.device_count())
+    launch.check(p, "sft")
+    _accumulation(p, launch.processes(p, "sft"))
 
 
 def _accumulation(p: Params, world: int) -> tuple[int, int]:
@@ -85,21 +79,13 @@ def read_log(folder: Path) -> JsonLines[Measurement]:
     return JsonLines(folder / "log.jsonl", Measurement)
 
 
-def fine_tune(p: Params, folder: Path) -> Path:
-    """Train on the examples in ``folder``, in this process or by ``accelerate launch``; the model's folder.
-
-    What an earlier, killed call left is taken up; a finished model is left as it is.
-    """
-    if not (folder / "model").exists():
-        if processes(p) == 1 and torch.cuda.device_count() <= 1:
-            train(p, folder)
-        else:
-            launch.accelerate("ledexlib.sft", p, processes(p), p.sft_accelerate_config, folder)
-    return folder / "model"
-
-
 def train(p: Params, folder: Path) -> None:
-    """Train in this process, which may be one of several, and leave ``model`` in the folder."""
+    """Train in this process, which may be one of several, and leave ``model`` in the folder.
+
+    Raises ParameterError if the folder has no examples.
+    """
+    if not (folder / FILES["train"]).exists():
+        raise ParameterError(f"{folder} has no {FILES['train']}: run the first cells of notebooks/{STAGE}.ipynb")
     chat = backbones.ChatTokenizer(backbones.trained_name(p))
     trainer = make_trainer(p, folder, chat)
     checkpoint = last_checkpoint(folder / "checkpoints")
@@ -254,27 +240,8 @@ model trained with the simulated teacher is for testing the method. The base mod
 """
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """``python -m ledexlib.sft``: train on the examples that the notebook has left in the run's stage."""
-    parser = argparse.ArgumentParser(prog="python -m ledexlib.sft", description=__doc__.split("\n")[0])
-    parser.add_argument("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
-    parser.add_argument("--run", metavar="NAME", help="name of the run, its folder under outputs/")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
-    arguments = parser.parse_args(words)
-    named = [f"run={arguments.run}"] if arguments.run else []
-    try:
-        p = params.load(arguments.files, [*arguments.overrides, *named])
-        check(p)
-        folder = runs.run_folder(p) / STAGE
-        if not (folder / FILES["train"]).exists():
-            raise ParameterError(f"{folder} has no {FILES['train']}: run the first cells of notebooks/{STAGE}.ipynb")
-        if not (folder / "model").exists():
-            train(p, folder)
-    except ParameterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+TRAINING = Training("sft", STAGE, check, train)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(TRAINING.main())

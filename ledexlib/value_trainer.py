@@ -74,15 +74,39 @@ class ValueTrainer(GRPOTrainer):
         shown = mask.any(0).nonzero()
         first, behind = int(shown[0]), ids.shape[1] - 1 - int(shown[-1])
         kept, inside = width - behind, slice(first, ids.shape[1] - behind)
-        arguments = model, ids[:, inside], mask[:, inside], kept
+        ids, mask = ids[:, inside], mask[:, inside]
+        known = ids.shape[1] - kept - 1  # a prompt's last token predicts the answer's first
+        read = model
+        if known > 0 and self._shares_prompts:
+            read = self._after_prompts(model, ids[:, :known], mask, known)
+            ids, mask = ids[:, known:], mask[:, known:]
         values = None
         if self.head is None or model is self.ref_model:
-            logps, entropies, _ = super()._get_per_token_logps_and_entropies(*arguments, **more)
+            logps, entropies, _ = super()._get_per_token_logps_and_entropies(read, ids, mask, kept, **more)
         else:
             with self.head.recording() as recorded:
-                logps, entropies, _ = super()._get_per_token_logps_and_entropies(*arguments, **more)
+                logps, entropies, _ = super()._get_per_token_logps_and_entropies(read, ids, mask, kept, **more)
             values = recorded[0][:, -kept - 1 : -1]
         return tuple(None if x is None else pad(x, (0, behind)) for x in (logps, entropies, values))
+
+    @property
+    def _shares_prompts(self) -> bool:
+        """Whether a prompt is read once for all its answers: not where activations are thrown away or weights are
+        gathered for each forward."""
+        whole = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        return not (whole or self.args.gradient_checkpointing or self.args.activation_checkpointing)
+
+    def _after_prompts(self, model: Any, prompts: Tensor, mask: Tensor, known: int) -> Callable[..., Any]:
+        """The model behind the prompts (B, known), of which equal ones are read once; gradients flow through both."""
+        both, rows = torch.unique(torch.stack([prompts, mask[:, :known]], 1), dim=0, return_inverse=True)
+        with self.accelerator.autocast():
+            cache = model(both[:, 0], attention_mask=both[:, 1], use_cache=True, logits_to_keep=1).past_key_values
+        cache.batch_select_indices(rows)
+
+        def continued(**inputs: Any) -> Any:
+            return model(**{**inputs, "attention_mask": mask}, past_key_values=cache)
+
+        return continued
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """trl's, with a learning rate of its own for the value head."""

@@ -19,6 +19,7 @@ from trl import GRPOTrainer
 from ledexlib import ppo, ppo_log, value_head
 from ledexlib.advantages import explanation_mask
 from ledexlib.params import ParameterError
+from ledexlib.ppo_trainer import grouped
 from ledexlib.records import Verdict
 from ledexlib.rewards import Reward
 from ledexlib.rollouts import Judged, Scored
@@ -55,7 +56,7 @@ def rollout(trainer):
 def test_trl_is_the_version_whose_private_methods_are_overridden():
     assert trl.__version__.startswith("1.16."), "read trl's new GRPOTrainer before the pin is moved"
     for name in (
-        "_generate", "_generate_single_turn", "_generate_and_score_completions", "_compute_loss",
+        "_generate", "_generate_single_turn", "_generate_and_score_completions", "_compute_loss", "_prepare_inputs",
         "_get_per_token_logps_and_entropies", "_save_checkpoint",
     ):  # fmt: skip
         assert callable(getattr(GRPOTrainer, name))
@@ -85,6 +86,49 @@ def test_left_padded_log_probabilities_and_values_equal_unpadded_ones(models, tm
     expected = logits.log_softmax(-1).gather(-1, answer[..., None])[..., 0]
     assert (found[1][0] - expected).abs().max() < 1e-5
     assert torch.equal(found[1][0], found[1][1]), "the reference is the fine-tuned model itself"
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "starcoder2", "gpt_bigcode"])
+def test_prompts_that_are_read_once_give_the_values_and_gradients_of_whole_rows(models, tmp_path, kind):
+    """Two prompts of different lengths with three answers each, against plain forwards of unpadded rows."""
+    trainer = make(models, tmp_path / "r", kind, ppo_value_detached=False)
+    torch.nn.init.normal_(trainer.head.weight)
+    torch.manual_seed(0)
+    prompts = [torch.randint(10, 250, (n,)) for n in (9, 4)]
+    answers = [torch.randint(10, 250, (n,)) for n in (6, 2, 5, 1, 6, 3)]
+    ids, mask = torch.zeros(6, 17, dtype=torch.long), torch.zeros(6, 17, dtype=torch.long)
+    for row, answer in enumerate(answers):
+        inside = slice(11 - len(prompts[row // 3]), 11 + len(answer))
+        ids[row, inside], mask[row, inside] = torch.cat([prompts[row // 3], answer]), 1
+    logps = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, 6)[0]
+    learned = mask[:, 11:]
+    ((logps + trainer._values[-1]) * learned).sum().backward()
+    plain = AutoModelForCausalLM.from_pretrained(models(kind))
+    head = trainer.head.weight.detach()
+    for row, answer in enumerate(answers):
+        prompt = prompts[row // 3]
+        out = plain(torch.cat([prompt, answer])[None], output_hidden_states=True)
+        expected = out.logits[0, len(prompt) - 1 : -1].log_softmax(-1).gather(-1, answer[:, None])[:, 0]
+        assert (logps[row, : len(answer)] - expected).abs().max() < 1e-5
+        (expected + out.hidden_states[-1][0, len(prompt) - 1 : -1] @ head).sum().backward()
+    own = dict(value_head.without_value_head(trainer.model.named_parameters()))
+    for name, weight in plain.named_parameters():
+        assert torch.allclose(own[name].grad, weight.grad, atol=1e-4, rtol=1e-4), name
+
+
+def test_answers_to_a_prompt_stay_together_beside_prompts_of_its_length():
+    lengths = torch.tensor([9, 9, 3, 3, 7, 7, 5, 5])
+    rows = grouped(lengths, 2, 1)
+    assert rows.tolist() == [2, 3, 6, 7, 4, 5, 0, 1]
+    torch.manual_seed(0)
+    dealt = {tuple(grouped(lengths, 2, 2).tolist()) for _ in range(50)}
+    assert len(dealt) == 6, "each way to deal four groups to two steps"
+    for rows in dealt:
+        assert sorted(rows) == list(range(8))
+        for step in (rows[:4], rows[4:]):
+            assert lengths[list(step)].tolist() == sorted(lengths[list(step)].tolist())
+            assert all(step[n] + 1 == step[n + 1] for n in (0, 2))
+    assert sorted(grouped(lengths, 3, 1).tolist()) == list(range(8)), "groups that are split among processes"
 
 
 def test_answers_are_sampled_from_the_probabilities_that_are_learned_from(models, tmp_path):
@@ -253,7 +297,7 @@ def test_lora_needs_no_second_copy_and_leaves_the_head_out_of_the_model(models, 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_training_leaves_an_ordinary_model(models, tmp_path, method):
     p = tiny_runs.make_run(tmp_path / "r", models("qwen2"), ppo_method=method, ppo_steps=2)
-    folder = ppo.optimise(p, tmp_path / "r" / "05_ppo")
+    folder = ppo.TRAINING.run(p, tmp_path / "r" / "05_ppo")
     before, after = (load_file(path / "model.safetensors") for path in (models("qwen2"), folder))
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
@@ -273,7 +317,10 @@ def test_training_leaves_an_ordinary_model(models, tmp_path, method):
 
 # Killed, spread, stopped
 
-SCRIPT = "import sys, torch; torch.set_num_threads(1); from ledexlib.ppo import main; sys.exit(main(sys.argv[1:]))"
+SCRIPT = (
+    "import sys, torch; torch.set_num_threads(1); from ledexlib.ppo import TRAINING; "
+    "sys.exit(TRAINING.main(sys.argv[1:]))"
+)
 
 
 def start(folder: Path) -> subprocess.Popen:
@@ -324,7 +371,7 @@ def test_two_processes_take_the_first_step_of_one(models, tmp_path):
     for n in (1, 2):
         folder = tmp_path / f"run{n}"
         p = tiny_runs.make_run(folder, models("llama"), ppo_processes=n, ppo_steps=1, ppo_epochs=1, ppo_device_batch=2)
-        model = ppo.optimise(p, folder / "05_ppo")
+        model = ppo.TRAINING.run(p, folder / "05_ppo")
         ends.append((load_file(model / "model.safetensors"), curve(folder / "05_ppo")[0][1]))
     (one, first), (two, second) = ends
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
@@ -336,7 +383,7 @@ def test_two_processes_take_the_first_step_of_one(models, tmp_path):
 
 def test_a_policy_that_drifts_is_stopped_and_the_reason_kept(models, tmp_path):
     p = tiny_runs.make_run(tmp_path / "r", models("llama"), ppo_steps=6, ppo_stop_kl=1e-6)
-    folder = ppo.optimise(p, tmp_path / "r" / "05_ppo").parent
+    folder = ppo.TRAINING.run(p, tmp_path / "r" / "05_ppo").parent
     assert [row.step for row in ppo_log.read_log(folder)] == [1, 2]
     assert "above 1e-06; kept the last policy" in (folder / "stopped.txt").read_text()
 
@@ -368,5 +415,5 @@ def test_prompts_without_room_for_an_answer_are_left_out_or_refused(models, tmp_
 def test_training_before_the_notebook_says_what_to_run(tmp_path, capsys):
     file = tmp_path / "p.yaml"
     file.write_text(json.dumps({"outputs": str(tmp_path)}))
-    assert ppo.main([str(file), "--run", "empty"]) == 2
+    assert ppo.TRAINING.main([str(file), "--run", "empty"]) == 2
     assert "notebooks/05_ppo.ipynb" in capsys.readouterr().err

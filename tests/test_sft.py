@@ -260,7 +260,7 @@ def test_micro_batches_add_up_to_the_same_step(bases, tmp_path):
     for size in (1, 4):
         p = tiny(model=str(bases("llama")), sft_device_batch=size, sft_held_out=0.0)
         prepared(p, tmp_path / str(size))
-        sft.fine_tune(p, tmp_path / str(size))
+        sft.TRAINING.run(p, tmp_path / str(size))
         ends.append(load_file(tmp_path / str(size) / "model" / "model.safetensors"))
     assert all(torch.allclose(ends[0][name], ends[1][name], atol=2e-4) for name in ends[0])
 
@@ -302,7 +302,7 @@ def test_every_architecture_learns_and_answers(bases, tmp_path, kind, method):
     shrunk = tiny(model=str(bases(kind)), sft_epochs=3.0, sft_lr=rate, sft_method=method).model_dump()
     p = params.check({**ours, **shrunk, "sft_gradient_checkpointing": ours["sft_gradient_checkpointing"]})
     prepared(p, tmp_path, tasks=4)
-    folder = sft.fine_tune(p, tmp_path)
+    folder = sft.TRAINING.run(p, tmp_path)
     losses = log_of(tmp_path, "train")
     assert losses[-1] < 0.97 * losses[0]
     assert all(log_of(tmp_path, each)[-1] < log_of(tmp_path, each)[0] for each in KINDS)
@@ -321,7 +321,7 @@ def test_the_merged_model_is_the_adapted_one(bases, tmp_path):
     """Merged LoRA weights give the held-out loss that training measured last, added tokens included."""
     p = tiny(model=str(bases("llama")), sft_method="lora", sft_lr=1e-2)
     chat = prepared(p, tmp_path)
-    folder = sft.fine_tune(p, tmp_path)
+    folder = sft.TRAINING.run(p, tmp_path)
     base, merged = (load_file(path / "model.safetensors") for path in (bases("llama"), folder))
     grown = merged["model.embed_tokens.weight"]
     assert len(grown) == len(base["model.embed_tokens.weight"]) + len(backbones.MARKERS) == len(chat.tokenizer)
@@ -338,7 +338,7 @@ def test_a_model_that_is_fine_tuned_answers_what_it_learned(tmp_path):
     """Trained on one problem's conversations until it knows them, it says what it learned, and stops."""
     p = tiny(model="mini", sft_epochs=24.0, sft_lr=2e-3, sft_held_out=0.0, sft_save_every=1000)
     prepared(p, tmp_path, tasks=1)
-    generator = TransformersGenerator(sft.fine_tune(p, tmp_path))
+    generator = TransformersGenerator(sft.TRAINING.run(p, tmp_path))
     example = JsonLines(tmp_path / "examples.jsonl", Example).read()[0]
     answer = generator.generate([example.prompt], 1, Sampling(temperature=0, max_tokens=60))[0][0]
     assert (answer.text, answer.finished) == (example.messages[-1]["content"], True)
@@ -346,7 +346,10 @@ def test_a_model_that_is_fine_tuned_answers_what_it_learned(tmp_path):
 
 # Interrupted, and spread
 
-SCRIPT = "import sys, torch; torch.set_num_threads(1); from ledexlib.sft import main; sys.exit(main(sys.argv[1:]))"
+SCRIPT = (
+    "import sys, torch; torch.set_num_threads(1); from ledexlib.sft import TRAINING; "
+    "sys.exit(TRAINING.main(sys.argv[1:]))"
+)
 
 
 def start(p: Params, *command: str) -> subprocess.Popen:
@@ -398,7 +401,7 @@ def test_two_processes_take_the_steps_of_one(bases, tmp_path):
         )  # fmt: skip
         folder = tmp_path / p.run / sft.STAGE
         prepared(p, folder, tasks=4)  # 20 examples: whole batches
-        ends.append(load_file(sft.fine_tune(p, folder) / "model.safetensors"))
+        ends.append(load_file(sft.TRAINING.run(p, folder) / "model.safetensors"))
         assert [row.step for row in sft.read_log(folder)] == [1, 2, 3, 4, 5]
     assert all(torch.allclose(ends[0][name], ends[1][name], atol=2e-4) for name in ends[0])
 
@@ -409,7 +412,7 @@ def test_a_training_that_fails_in_its_processes_is_reported(bases, tmp_path):
     prepared(p, folder)
     (folder / "examples.jsonl").write_text("{}\n")
     with pytest.raises(RuntimeError, match=r"examples\.jsonl:1"):
-        sft.fine_tune(p, folder)
+        sft.TRAINING.run(p, folder)
 
 
 # Refusals
@@ -449,5 +452,5 @@ def test_a_missing_checkpoint_is_named():
 def test_training_without_examples_says_what_to_run(tmp_path, capsys):
     file = tmp_path / "p.yaml"
     file.write_text(f"outputs: {tmp_path}\n")
-    assert sft.main([str(file), "--run", "empty"]) == 2
+    assert sft.TRAINING.main([str(file), "--run", "empty"]) == 2
     assert "notebooks/04_sft.ipynb" in capsys.readouterr().err
