@@ -11,7 +11,7 @@ demo: .venv/installed
 	$(RUN) ledexlib run params/demo.yaml --run demo
 
 test: .venv/installed
-	$(RUN) pytest
+	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: .venv/installed
 	$(RUN) jupyterlab notebooks

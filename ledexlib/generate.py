@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
-
-from tqdm import TqdmWarning
 
 from ledexlib.params import ParameterError
 from ledexlib.prompts import DONE, Prompt
@@ -80,9 +77,7 @@ def load_generator(role: Literal["model", "teacher"], p: Params, log_path: Path 
             attempts=p.request_attempts, prices=(p.cost_per_million_input, p.cost_per_million_output),
             log_path=log_path,
         )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", TqdmWarning)  # it asks for widgets, which no rendered page shows
-        from ledexlib.local import TransformersGenerator
+    from ledexlib.local import TransformersGenerator
 
     path: str | Path = name
     if name == "mini":

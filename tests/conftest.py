@@ -17,6 +17,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+SLOWEST = ("test_walk", "test_ppo_trainer", "test_sft", "test_hostile")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files first: of two processes that share the files, none is left alone with a long one."""
+    items.sort(key=lambda item: SLOWEST.index(item.path.stem) if item.path.stem in SLOWEST else len(SLOWEST))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real benchmarks and recorded attempts beside the checkout, or the test is skipped."""
