@@ -186,15 +186,15 @@ def duration(seconds: float) -> str:
 class Progress:
     """Count, rate and time left of ``total`` items: in ``progress.json`` every second, printed ever more rarely.
 
-    ``done`` items were there before and do not count for the rate. A printed line comes after 5 s and then whenever
-    the elapsed time has grown by 30 %: an hour's log has 27 lines. Use it as a context manager, or call ``close``.
+    ``done`` items were there before and do not count for the rate. A printed line comes after 10 s and then whenever
+    the elapsed time has doubled: an hour's log has 10 lines. Use it as a context manager, or call ``close``.
     """
 
     def __init__(self, folder: Path, total: int, label: str, done: int = 0) -> None:
         self.path = Path(folder) / "progress.json"
         self.label, self.total, self.count, self._before = label, total, done, done
         self._start = time.monotonic()
-        self._next_write, self._next_print = 0.0, 5.0
+        self._next_write, self._next_print = 0.0, 10.0
         self.advance(0)
 
     def advance(self, n: int = 1) -> None:
@@ -205,7 +205,7 @@ class Progress:
             self._next_write = elapsed + 1.0
             self._write(elapsed)
         if elapsed >= self._next_print and self.count < self.total:
-            self._next_print = elapsed * 1.3
+            self._next_print = 2 * elapsed
             print(self.line(elapsed), flush=True)
 
     def _rate(self, elapsed: float) -> float:
