@@ -1,9 +1,10 @@
 """Ways to put the tests' requests to a program's process: in a conversation, or all at once, before the tests run.
 
 Tests mostly ask the same of every program. What they asked of one in a conversation is a script: the next program's
-process is given it whole and leaves all of its answers behind, and the tests then run against these (``Replay``). As
-soon as they ask for something else, the replay is given up, and the program runs once more, in a conversation: a
-script changes no verdict. Standard library only: the worker loads this file.
+process is given it whole and leaves all of its answers behind, and the tests then run against these (``Replay``),
+unless they are, byte for byte, the answers of the last program, whose report is known. As soon as tests ask for
+something else, the replay is given up, and the program runs once more, in a conversation: a script changes no verdict.
+Standard library only: the worker loads this file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from frames import FRAME, LENGTH
 from system import Idle
 
 ANSWER_BYTES = 8 << 20  # a longer answer ends the conversation
-SCRIPT_BYTES = 8 << 20  # a longer script is not kept
+SCRIPT_BYTES = 8 << 20  # a longer script, with its answers, is not kept
 TOO_LARGE = "the results were more data than allowed"
 DEVIATED = "not in the script"
 
@@ -62,6 +63,7 @@ class Conversation(Channel):
         self.idle = idle
         self._buffer = bytearray()
         self._requests: list[bytes] = []
+        self._answers = bytearray()
         self._room = SCRIPT_BYTES
 
     def send(self, request: bytes) -> None:
@@ -94,11 +96,14 @@ class Conversation(Channel):
             self._buffer += piece
         taken = bytes(self._buffer[:count])
         del self._buffer[:count]
+        self._room -= count
+        if self._room >= 0:
+            self._answers += taken
         return taken
 
-    def script(self) -> list[bytes] | None:
-        """All requests, unless they are too much to keep."""
-        return self._requests if self._room >= 0 else None
+    def script(self) -> tuple[list[bytes], bytes] | None:
+        """All requests and all answers, unless they are too much to keep."""
+        return (self._requests, bytes(self._answers)) if self._room >= 0 else None
 
 
 class Replay(Channel):

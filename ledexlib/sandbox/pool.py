@@ -1,9 +1,10 @@
 """Workers and their jobs: who runs what, what happens when a worker dies, and in which order verdicts come.
 
 Workers are started by exec, never by forking the caller, who may have loaded torch and threads. Each has at most two
-jobs, one running and one waiting, so that none is idle while a verdict is formed. All input and output here is
-non-blocking: no worker can hold up the others or the caller. A worker that dies, or is silent for longer than its job
-can take, is replaced, and its job tried once more, then given up as ``infra``.
+jobs, one running and one waiting, so that none is idle while a verdict is formed. A worker gets jobs of the same
+problem one after the other, as far as they are near, for what it learns from one serves the next. All input and output
+here is non-blocking: no worker can hold up the others or the caller. A worker that dies, or is silent for longer than
+its job can take, is replaced, and its job tried once more, then given up as ``infra``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ledexlib.sandbox.suite import suite_of
 
 QUEUED = 2  # jobs a worker has at most
 WAITING = 256  # jobs that may wait for a reference to run, and verdicts for the consumer
+AHEAD = 12  # jobs among which a worker that is busy looks for its next
 LOOK = 2.0  # seconds without news after which the workers are looked at
 TRIES = 2
 BELIEVED = 0.9  # a time-out that used this share of its time on a processor needs no second run
@@ -78,20 +80,33 @@ class Pool:
             worker = self._free_worker()
             if worker is None:
                 return more
-            if not self.ready and more and sum(map(len, self.parked.values())) < WAITING:
+            wanted = AHEAD if worker.tasks else 1
+            if len(self.ready) < wanted and more and sum(map(len, self.parked.values())) < WAITING:
                 job = next(source, None)
                 more = job is not None
                 if more:
                     self._admit(job)
                     continue
             if self.ready:
-                worker.assign(self.ready.popleft())
+                worker.assign(self._next_of(worker))
             elif self.alone and not any(w.tasks for w in self.workers):
                 worker.assign(self.alone.popleft())
                 return more
             else:
                 return more
         return more
+
+    def _next_of(self, worker: Handle) -> Task:
+        """The waiting task that is best for a worker: of its last problem, or of one that no other worker has."""
+        suites = [other.suite[0] for other in self.workers if other is not worker and other.suite]
+        own = worker.suite and worker.suite[0]
+        near = range(min(AHEAD, len(self.ready)))
+        place = next((i for i in near if self.ready[i].suite is own), None)
+        if place is None:
+            place = next((i for i in near if all(self.ready[i].suite is not suite for suite in suites)), 0)
+        task = self.ready[place]
+        del self.ready[place]
+        return task
 
     def _free_worker(self) -> Handle | None:
         if len(self.workers) < self.size and all(worker.tasks for worker in self.workers):

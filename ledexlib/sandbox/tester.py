@@ -38,12 +38,14 @@ class Suite:
         ]
         self.script: list[bytes] | None = None  # what the tests asked of the last program: see ``channels``
         self.payload = b""  # the same, to be sent
-        self.known: tuple[bytes, bytes] | None = None  # the last program's answers to the script, and the report
+        self.known: tuple[bytes, bytes] | None = None  # the last program's answers to it, and the report on them
         self.deviations = 0
 
-    def keep(self, script: list[bytes] | None) -> None:
+    def keep(self, script: tuple[list[bytes], bytes] | None, report: bytes) -> None:
+        """Keep what the tests asked in a conversation, what the program answered, and what came of it."""
         if script is not None and self.deviations < DEVIATIONS:
-            self.script, self.payload = script, marshal.dumps(script)
+            self.script, answers = script
+            self.payload, self.known = marshal.dumps(self.script), (answers, report)
 
     def deviated(self) -> None:
         """Forget a script that the tests did not keep to."""

@@ -7,6 +7,7 @@ here and compared by the caller. Standard library only.
 from __future__ import annotations
 
 import contextlib
+import gc
 import marshal
 import os
 import select
@@ -135,8 +136,8 @@ class Worker:
             channel = Conversation(sock, self._deserted, self.idle)
             ended = tester.run(self.tests, job, Link(channel, job["exact"]), Report(spool.write))
         self.parent.sendall(DONE)
-        if ended:
-            self.tests.keep(channel.script())
+        if ended and spool.file is None:
+            self.tests.keep(channel.script(), bytes(spool.memory))
         return self._conversed(job, self._message(), spool, channel.fault)
 
     def _conversed(self, job: dict, outcome: dict, spool: Spool, fault: str) -> dict:
@@ -233,6 +234,7 @@ def main(sock: socket.socket, parent: socket.socket, pid: int, shared: tuple[Idl
     """Serve the caller's socket until it is closed."""
     set_limit("RLIMIT_AS", MEMORY_BYTES)
     worker = Worker(sock, parent, pid, shared, folder)
+    gc.freeze()  # what is here now stays, and is not to be looked through again and again
     try:
         worker.serve()
     finally:
