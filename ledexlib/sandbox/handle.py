@@ -230,6 +230,7 @@ def environment(scratch: str) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PYTHONHASHSEED": "1",
         "PYTHONUTF8": "1",
+        "LD_BIND_NOW": "1",  # or every program's process looks up the C functions that it is the first to call
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",

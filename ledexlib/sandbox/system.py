@@ -61,10 +61,11 @@ class Idle:
         path = os.path.join(folder, "idle")
         self.descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         os.unlink(path)
-        self.start()
+        self._write(0.0, 0.0)
 
     def start(self) -> None:
-        self._write(0.0, 0.0)
+        if self.seconds or self.since:
+            self._write(0.0, 0.0)
 
     def begin(self) -> None:
         self._write(self.seconds, time.monotonic())
