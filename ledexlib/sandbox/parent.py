@@ -83,6 +83,8 @@ class Parent:
                 descriptors = list(memoryview(ancillary[0][2]).cast("i"))
                 body = marshal.dumps(self._run(message, place, descriptors))
                 self.sock.sendall(LENGTH.pack(len(body)) + body)
+                for descriptor in descriptors:  # not earlier, or the worker would be woken twice
+                    os.close(descriptor)
 
     def _received(self, start: int, count: int) -> tuple[mmap.mmap, int]:
         """A job's message, whose first bytes are in the buffer, and its place there or, if it is long, elsewhere."""
@@ -135,15 +137,13 @@ class Parent:
                 candidate.start(job, descriptors[0], self.tail)
             finally:
                 os._exit(70)
+        timed_out = self._watch(pid, started, limits)
+        seconds = time.monotonic() - started
+        status, usage = self._end_family(pid)
         if message is self.buffer:
             message[place : place + body] = bytes(body)
         else:
             message.close()
-        for descriptor in descriptors:
-            os.close(descriptor)
-        timed_out = self._watch(pid, started, limits)
-        seconds = time.monotonic() - started
-        status, usage = self._end_family(pid)
         self._clear_scratch()
         return {
             "timed_out": timed_out,
@@ -174,7 +174,8 @@ class Parent:
     def _watch(self, pid: int, started: float, limits: dict) -> bool:
         """Wait until the child has ended, the worker has done with it, or its time is up: whether it is.
 
-        What runs here for most programs is kept short: memory that is written after a fork costs a fault for each page.
+        What runs here for most programs is kept short: memory that is written after a fork costs a fault for each page,
+        and a copy of it while the child has it too.
         """
         ended = os.pidfd_open(pid) if HAS_PIDFD else -1
         awaited = [self.descriptor, ended] if HAS_PIDFD else [self.descriptor]
