@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import signal
+from array import array
 from dataclasses import dataclass
 from typing import Any
 
 from ledexlib.records import Status, Verdict
 from ledexlib.sandbox import plain, show
 from ledexlib.sandbox.compare import same, same_output
-from ledexlib.sandbox.frames import END, ERROR, FAIL, LOAD, OPAQUE, PASS, READY, SETUP, VALUE, frames
+from ledexlib.sandbox.frames import END, ERROR, FAIL, FRAME, LOAD, OPAQUE, PASS, READY, SETUP, VALUE, frames
 from ledexlib.sandbox.reports import Report, equal
 from ledexlib.sandbox.suite import Expected, Suite
 
@@ -99,7 +100,10 @@ def verdict(
     if reading.fault:
         return infra(suite, reading.fault)
     status, text = "passed", ""
-    if n_passed < len(results) or not reading.closed:
+    if n_passed == len(results) and reading.closed:
+        if suite.run == "proxy":
+            suite.passing = report
+    else:
         status, text = reading.first_failure(results, outcomes[-1])
         text = show.masked(text.replace(scratch, "."))
     return Verdict(
@@ -125,7 +129,8 @@ class _Reading:
         """Read the report of assertions, checks and calls."""
         (outcome,) = outcomes
         expected = self.suite.expected
-        if expected is not None and expected.is_whole and equal(self.report, expected.report):
+        whole = expected is not None and expected.is_whole and equal(self.report, expected.report)
+        if whole or (self.suite.run == "proxy" and self.report == self.suite.passing):  # else it may be forged
             self.results = dict.fromkeys(range(len(self.suite.cases)), PASSED)
             self.closed = True
             return
@@ -266,9 +271,9 @@ def wanted_value(suite: Suite, index: int) -> tuple[bytes | None, str]:
     if case.value is not None:
         return case.value, ""
     expected = suite.expected
-    kind, _, _ = expected.frames.get(index, (b"", 0, 0))
+    kind, value = expected.frame(index)
     if kind == VALUE:
-        return expected.value(index), ""
+        return value, ""
     if kind == OPAQUE and case.call.comparison == "same_none":
         return None, ""
     why = "returned what is not plain data" if kind == OPAQUE else expected.fault or "raised an exception"
@@ -278,16 +283,18 @@ def wanted_value(suite: Suite, index: int) -> tuple[bytes | None, str]:
 def expectation(suite: Suite, outcomes: list[Outcome], report: Report, marker: bytes) -> Expected:
     """What the reference returned for each call, from the report of its execution."""
     (outcome,) = outcomes
-    found: dict[int, tuple[bytes, int, int]] = {}
+    starts, n_values = array("q", [-1]) * len(suite.cases), 0
     reading = _Reading(suite, suite.job.reference, report, marker)
     fault = "timed out" if outcome.late else f"ended early ({outcome.ending})"
     for kind, index, place, length in frames(report, 0, outcome.report):
         if kind in (VALUE, OPAQUE, ERROR):
-            found.setdefault(index, (kind, place, length))
+            if index < len(starts) and starts[index] < 0:
+                starts[index] = place - FRAME.size
+                n_values += kind == VALUE
         elif kind in (LOAD, SETUP):
             fault = f"failed with {reading._error(place, length)}"
         elif kind == END:
             fault = ""
     of_calls = all(case.call is not None and case.value is None for case in suite.cases)
-    values = len(found) == len(suite.cases) and all(kind == VALUE for kind, _, _ in found.values())
-    return Expected(report, found, outcome.cpu, fault, is_whole=of_calls and values and not fault)
+    is_whole = of_calls and n_values == len(starts) and not fault
+    return Expected(report, starts, outcome.cpu, fault, is_whole)

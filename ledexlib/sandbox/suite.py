@@ -12,6 +12,7 @@ import marshal
 import math
 import re
 import threading
+from array import array
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from typing import Any
 
 from ledexlib.records import Assertion, Call, Check, InputOutput, Mode
 from ledexlib.sandbox import plain
+from ledexlib.sandbox.frames import FRAME
 from ledexlib.sandbox.instrument import TestCodeError, instrument
 from ledexlib.sandbox.jobs import Job
 from ledexlib.sandbox.reports import Report
@@ -27,7 +29,7 @@ from ledexlib.sandbox.show import SOURCE, VALUE, cut, show
 KEPT = 1024  # suites
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TestCase:
     """One test that counts: an assert's text or, for calls and stdin tests, how the result is judged."""
 
@@ -41,18 +43,24 @@ class TestCase:
 
 @dataclass
 class Expected:
-    """What the reference returned: for each test, kind of frame, place and length in its report; its processor time."""
+    """What the reference returned: its report, where each test's frame starts there or -1, and its processor time.
+
+    Benchmarks have a hundred thousand tests: a number is all that is kept for each.
+    """
 
     report: Report
-    frames: dict[int, tuple[bytes, int, int]]
+    starts: array[int]
     seconds: float
     fault: str = ""
     is_whole: bool = False  # whether a program that reports the same, byte for byte, passes
 
-    def value(self, index: int) -> bytes:
-        """The encoded value of a test, which ``frames`` must have."""
-        _, place, length = self.frames[index]
-        return self.report[place : place + length]
+    def frame(self, index: int) -> tuple[bytes, bytes]:
+        """Kind and payload of a test's frame; both empty if there is none."""
+        start = self.starts[index]
+        if start < 0:
+            return b"", b""
+        kind, _, length = FRAME.unpack(self.report[start : start + FRAME.size])
+        return kind, self.report[start + FRAME.size : start + FRAME.size + length]
 
 
 @dataclass
@@ -65,6 +73,7 @@ class Suite:
     used: set[str] = field(default_factory=set)  # names in test code
     fault: str = ""
     expected: Expected | None = None
+    passing: Report | None = None  # the worker's report on the last program that passed
     in_process: bool = False  # the tests cannot run through proxies
 
     @property
