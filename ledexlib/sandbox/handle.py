@@ -99,7 +99,7 @@ class Handle:
         self.layers: dict[str, str] = {}  # what became of each, once the worker has started: '' or why it is not active
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the worker)
         self.sock, theirs = socket.socketpair()
-        command = [sys.executable, "-S", "-s", "-P", "-B", "-W", "ignore", str(SCRIPT)]
+        command = [sys.executable, "-S", "-s", "-P", "-W", "ignore", str(SCRIPT)]
         command += [str(theirs.fileno()), self.folder, ",".join(layers), os.pathsep.join(site.getsitepackages())]
         with theirs:
             self.process = subprocess.Popen(

@@ -2,8 +2,9 @@
 
 Started as a script by ``handle`` with a clean environment: ``start.py DESCRIPTOR FOLDER LAYERS PACKAGES``, the
 descriptor of the caller's socket, a folder for scratch files, the wanted layers of isolation, and where packages are.
-It must be small, for every program's process is a copy of the parent: it starts without the ``site`` module, and what
-the parent does not need is imported after the fork. Standard library only.
+It must be small, for every program's process is a copy of the parent: it starts without the ``site`` module, what the
+parent does not need is imported after the fork, and bytecode of the sandbox's own is kept, for compiling leaves much
+memory behind. Standard library only.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def main() -> None:
     pid = os.fork()
     if pid == 0:
         try:
+            sys.dont_write_bytecode = True  # programs leave none
             caller.close()
             ours.close()
             parent.main(theirs, idle, tail, os.path.join(folder, "box"), layers, number)

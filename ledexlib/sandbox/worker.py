@@ -79,7 +79,8 @@ class Worker:
         body = marshal.dumps(reply)
         message = LENGTH.pack(len(body)) + body
         sent = socket.send_fds(self.sock, [message], files)
-        self.sock.sendall(message[sent:])
+        if sent < len(message):  # an empty send is a system call too, and fails if the caller has gone with what it has
+            self.sock.sendall(message[sent:])
 
     def _run(self, job: dict, spool: Spool) -> list[dict]:
         """The outcomes of a job's executions: one for all its tests, or one for each stdin test up to a time-out."""
@@ -106,7 +107,8 @@ class Worker:
         with theirs:
             message = START.pack(JOB, len(head), len(body)) + head + body
             sent = socket.send_fds(self.parent, [message], [theirs.fileno(), *files])
-            self.parent.sendall(message[sent:])
+            if sent < len(message):
+                self.parent.sendall(message[sent:])
         return ours
 
     def _replay(self, job: dict, spool: Spool) -> dict | None:
