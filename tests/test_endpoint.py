@@ -69,7 +69,10 @@ class Server:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Http(ThreadingHTTPServer):
+            request_queue_size = 64  # or a busy machine turns clients away
+
+        self._http = Http(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
@@ -99,7 +102,7 @@ def server() -> Iterator[Server]:
 
 
 def client(*urls: str, **options: Any) -> EndpointGenerator:
-    return EndpointGenerator("m", urls, **{"timeout": 5.0, "backoff": 0.02, "attempts": 4, **options})
+    return EndpointGenerator("m", urls, **{"timeout": 30.0, "backoff": 0.02, "attempts": 4, **options})
 
 
 def free_port() -> int:

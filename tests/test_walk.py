@@ -27,7 +27,7 @@ def command(outputs: Path, run: str, *more: str, files: tuple[str, ...] = ("para
 
 
 def finished(*args, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*args, **options), cwd=ROOT, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command(*args, **options), cwd=ROOT, capture_output=True, text=True, timeout=1800)
 
 
 def without_seconds(value):
@@ -102,7 +102,7 @@ def test_a_killed_run_ends_with_the_records_of_an_undisturbed_one(undisturbed, o
         command(outputs, run, *stages), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
-    path, deadline = outputs / run / stage / file, time.monotonic() + 300
+    path, deadline = outputs / run / stage / file, time.monotonic() + 900
     while not path.exists() and runner.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     kernels = subprocess.run(["pgrep", "-P", str(runner.pid)], capture_output=True, text=True).stdout.split()
@@ -122,7 +122,7 @@ def test_plain_papermill_makes_the_same_records(undisturbed, outputs, tmp_path):
     subprocess.run(
         [sys.executable, "-m", "papermill", "notebooks/01_collect.ipynb", str(out), "-k", "python3",
          "-f", "params/smoke.yaml", "-p", "run", "plain", "-p", "outputs", str(outputs)],
-        cwd=ROOT, check=True, capture_output=True, timeout=300,
+        cwd=ROOT, check=True, capture_output=True, timeout=900,
     )  # fmt: skip
     ours, theirs = (outputs / run / "01_collect" / "solutions.jsonl" for run in ("plain", "undisturbed"))
     assert ours.read_text() == theirs.read_text()
