@@ -41,6 +41,8 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {  # what each one is, and 
     "silent": ("no explanation reward", {"explanation_weight": 0.0}),
     "gated": ("R(e) only if the tests pass", {"explanation_when_passed": True}),
 }
+OWN = "own"  # no variant of the paper's setting: the run's own parameters, to see them with several seeds
+WHAT = {OWN: "the run's own settings", **{variant: what for variant, (what, _) in VARIANTS.items()}}
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,12 @@ def cells(p: Params, stage: Stage) -> list[Cell]:
         raise ParameterError(f"ablations = {p.ablations}: a variant is listed twice")
     found = []
     for variant in p.ablations:
-        if variant not in VARIANTS:
-            near = difflib.get_close_matches(variant, VARIANTS, n=1, cutoff=0.0)[0]
-            raise ParameterError(f"ablations: '{variant}' is none of {', '.join(VARIANTS)}; did you mean '{near}'?")
+        if variant not in WHAT:
+            near = difflib.get_close_matches(variant, WHAT, n=1, cutoff=0.0)[0]
+            raise ParameterError(f"ablations: '{variant}' is none of {', '.join(WHAT)}; did you mean '{near}'?")
+        changes = {} if variant == OWN else {**PAPER, **VARIANTS[variant][1]}
         for seed in range(p.seed, p.seed + p.ablation_seeds):
-            mine = p.model_copy(update={**PAPER, **VARIANTS[variant][1], "seed": seed})
+            mine = p.model_copy(update={**changes, "seed": seed})
             ppo.check(mine)
             found.append(Cell(variant, seed, mine, _folder(mine, variant, stage)))
     return found
@@ -138,7 +141,7 @@ def gains(found: list[Cell], attempts: Mapping[str, Attempts], p: Params) -> pd.
     rows = []
     for variant in dict.fromkeys(cell.variant for cell in found):
         mine = [cell for cell in found if cell.variant == variant]
-        about = {"variant": variant, "what": VARIANTS[variant][0], "seeds": len(mine)}
+        about = {"variant": variant, "what": WHAT[variant], "seeds": len(mine)}
         for kind, name in RATES.items():
             before = _sums(tasks, SFT, kind)
             after = [_sums(tasks, cell.label, kind).reindex(before.index, fill_value=0) for cell in mine]

@@ -12,13 +12,15 @@ from typing import Protocol
 
 from IPython.display import HTML
 
+from ledexlib.views import MONO
+
 POSITIVE, NEGATIVE = (0, 114, 178), (213, 94, 0)  # Okabe and Ito's blue and vermilion
 EXPLANATION, REFINEMENT = "#d9ecf7", "#fbe9d0"
 BOX = "border:1px solid #d0d7de;border-radius:6px;padding:10px 14px;margin:12px 0;max-width:1120px"
 GRID = "display:grid;grid-template-columns:repeat(auto-fit,minmax(430px,1fr));gap:10px 18px"
 CODE = (
     "background:#fff;border:1px solid #eaeef2;padding:8px 10px;margin:2px 0;font-size:0.8em;line-height:1.55;"
-    "white-space:pre-wrap;overflow-wrap:anywhere"
+    f"white-space:pre-wrap;overflow-wrap:anywhere;{MONO}"
 )
 LABEL = "color:#57606a;font-size:0.8em"
 

@@ -89,8 +89,9 @@ class Completions:
             if sample not in self._answers or self._answers[sample].asked_by == asked_by
         }  # fmt: skip
         done = sum(sample in self._answers for sample in wanted)
+        names = sorted(mine, key=_order(counts, ids, by_id))
         with self._progress(len(wanted), asked_by, done) as bar:
-            for number, batch in enumerate(_batches(sorted(mine, key=_order(counts, ids)), counts, self._per_batch)):
+            for number, batch in enumerate(_batches(names, counts, self._per_batch)):
                 missing = {f"{name}/{k}" for name in batch for k in range(counts[name])} - self._answers.keys()
                 if missing:
                     bar.advance(self._draw({name: by_id[name] for name in batch}, counts, missing, asked_by, number))
@@ -121,10 +122,19 @@ class Completions:
         return len(new)
 
 
-def _order(counts: Counter[str], ids: Sequence[str]) -> Callable[[str], tuple[int, int]]:
-    """Prompts wanted equally often come together, otherwise in the order in which they were first asked."""
+def _order(
+    counts: Counter[str], ids: Sequence[str], prompts: dict[str, Prompt]
+) -> Callable[[str], tuple[int, int, int]]:
+    """Prompts wanted equally often come together, of these the longest first: a batch of like lengths has less padding.
+
+    Equally long ones come in the order in which they were first asked.
+    """
     first = {name: place for place, name in reversed(list(enumerate(ids)))}
-    return lambda name: (-counts[name], first[name])
+
+    def length(prompt: Prompt) -> int:
+        return len(prompt) if isinstance(prompt, str) else sum(len(message["content"]) for message in prompt)
+
+    return lambda name: (-counts[name], -length(prompts[name]), first[name])
 
 
 def _batches(names: Sequence[str], counts: Counter[str], per_batch: int) -> Iterator[list[str]]:

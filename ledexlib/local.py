@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.cache_utils import DynamicLayer
 from transformers.utils import logging
 
+from ledexlib.decoding import Decoding
 from ledexlib.generate import STOP, Completion
 from ledexlib.prompts import CHAT_TEMPLATE, Prompt
 from ledexlib.records import Sampling
@@ -134,21 +134,14 @@ class TransformersGenerator:
 
         ``copies[row]`` is the row's prompt; ``noise[row, step]`` in [0, 1) chooses its token at that step.
         """
-        device, steps = self.model.device, max(budgets)
-        last_position = (self.context or 2**31) - 1
+        steps, last_position = max(budgets), (self.context or 2**31) - 1
         tokens: list[list[int]] = [[] for _ in copies]
         finished, over = [False] * len(copies), [False] * len(copies)
-        rows = list(range(len(copies)))  # those in the batch
+        rows = sorted(range(len(copies)), key=lambda row: copies[row])  # those in the batch
         with torch.inference_mode():
-            ids, mask = _left_padded(prompts, device)
-            positions = (mask.cumsum(-1) - 1).clamp(min=0)  # right for rotary and for learned absolute positions
-            out = self.model(ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
-            cache, keep = out.past_key_values, torch.tensor(copies, device=device)
-            cache.batch_select_indices(keep)  # the prompt is read once, its cache copied to each of its samples
-            cache.layers = [_RoomyLayer(la, steps) if type(la) is DynamicLayer else la for la in cache.layers]
-            logits, mask, position = out.logits[keep, -1], mask[keep], positions[keep, -1:]
+            decoding = Decoding(self.model, prompts, [copies[row] for row in rows], steps, last_position)
             for step in range(steps):
-                chosen = _choose(logits, torch.from_numpy(noise[rows, step]), sampling)
+                chosen = _choose(decoding.logits, torch.from_numpy(noise[rows, step]), sampling)
                 for row, token in zip(rows, chosen.tolist(), strict=True):
                     if not over[row]:
                         tokens[row].append(token)
@@ -158,16 +151,9 @@ class TransformersGenerator:
                 if not places:
                     break
                 if len(places) <= 0.9 * len(rows):  # removing rows copies the cache, so not for each one
-                    keep = torch.tensor(places, device=device)
-                    cache.batch_select_indices(keep)
-                    chosen, mask, position = chosen[keep], mask[keep], position[keep]
-                    rows = [rows[place] for place in places]
-                mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=-1)
-                position = (position + 1).clamp(max=last_position)  # of a row that is over and awaits removal
-                out = self.model(
-                    chosen[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
-                )
-                logits = out.logits[:, -1]
+                    decoding.keep(places)
+                    chosen, rows = chosen[places], [rows[place] for place in places]
+                decoding.advance(chosen)
         return tokens, finished
 
     # Text to tokens and back
@@ -192,34 +178,6 @@ class TransformersGenerator:
 
     def _decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-
-class _RoomyLayer(DynamicLayer):
-    """A layer's keys and values with room for the tokens to come; the stock layer copies all of them at each token."""
-
-    def __init__(self, layer: DynamicLayer, room: int) -> None:
-        super().__init__()
-        self.lazy_initialization(layer.keys, layer.values)
-        self._length = layer.keys.shape[-2]
-        space = (0, 0, 0, room)  # behind the tokens, the last but one dimension
-        self._room = [torch.nn.functional.pad(x, space) for x in (layer.keys, layer.values)]
-        self._show()
-
-    def _show(self) -> None:
-        self.keys, self.values = (x[:, :, : self._length] for x in self._room)
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        start, self._length = self._length, self._length + key_states.shape[-2]
-        for x, new in zip(self._room, (key_states, value_states), strict=True):
-            x[:, :, start : self._length] = new
-        self._show()
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._room = [x[indices] for x in self._room]
-        self._show()
 
 
 class _StopStrings:
@@ -268,14 +226,6 @@ def _end_ids(config: Any, tokenizer: Any) -> set[int]:
     ids = config.eos_token_id
     ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
     return {i for i in [*ids, tokenizer.eos_token_id] if i is not None}
-
-
-def _left_padded(prompts: list[list[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask, both of shape (prompts, longest prompt)."""
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
-    return ids, mask
 
 
 def _choose(logits: torch.Tensor, noise: torch.Tensor, sampling: Sampling) -> torch.Tensor:

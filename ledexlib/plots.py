@@ -110,7 +110,8 @@ def scores(table: pd.DataFrame, k: int) -> Figure:
         ax.set_xticks(range(len(models)), models)
         ax.set(title=panel, ylim=(0, 100), ylabel=f"pass@{k} (%)" if panel == panels[0] else "")
         ax.grid(axis="x", visible=False)
-    axes[0][0].legend(*axes[0][0].get_legend_handles_labels(), fontsize="small", loc="upper left")
+    handles = axes[0][0].get_legend_handles_labels()
+    fig.legend(*handles, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncol=3, frameon=False)
     fig.suptitle(f"pass@{k} before and after repair, 95 % intervals by problem", fontweight="bold")
     fig.tight_layout()
     plt.close(fig)
@@ -154,7 +155,7 @@ def fixes_by_kind(table: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(kinds)), kinds)
     ax.set(title="Which failures get repaired", xlabel="repaired (%), 95 % interval by problem", xlim=(-3, 112))
     ax.set_ylim(len(kinds) - 0.5, -0.5)
-    ax.legend(fontsize="small", loc="lower right")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     plt.close(fig)
     return fig
 

@@ -12,7 +12,8 @@ from IPython.display import HTML
 from ledexlib.records import Problem, Refinement, Solution
 
 BOX = "border:1px solid #d0d7de;border-radius:6px;padding:10px 14px;margin:10px 0;max-width:960px"
-CODE = "background:#f6f8fa;padding:8px 10px;margin:4px 0;overflow-x:auto;font-size:0.85em;line-height:1.35"
+MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
+CODE = f"background:#f6f8fa;padding:8px 10px;margin:4px 0;overflow-x:auto;font-size:0.85em;line-height:1.35;{MONO}"
 LABEL = "color:#57606a;font-size:0.8em;margin-top:8px"
 CELL = '<td style="white-space:pre;text-align:left;vertical-align:top;padding:4px 8px">'
 HEAD = '<th style="text-align:left;vertical-align:bottom;padding:4px 8px;white-space:normal">'

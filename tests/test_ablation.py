@@ -30,6 +30,14 @@ def test_every_variant_is_the_papers_setting_with_one_thing_changed():
     assert len({str(changes) for changes in changed}) == len(changed)
 
 
+def test_the_runs_own_settings_are_trained_as_they_are(run):
+    p, stage = run
+    own = p.model_copy(update={"ablations": ["own", "paper"], "ablation_seeds": 2, "ppo_algorithm": "grpo"})
+    mine, other, paper, _ = ablation.cells(own, stage)
+    assert (mine.label, other.label) == ("own-0", "own-1") and mine.params == own
+    assert other.params == own.model_copy(update={"seed": 1}) and paper.params.ppo_algorithm == "ppo"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run on which ablations can be made, with a stage that holds what the notebook's would."""

@@ -61,10 +61,10 @@ def test_a_batch_continues_each_prompt_as_generate_does_alone(
 
 def test_left_padding_leaves_the_distribution_exact(generator: TransformersGenerator) -> None:
     """The logits behind padding equal those without it, for rotary and for learned positions."""
-    from ledexlib.local import _left_padded
+    from ledexlib.decoding import left_padded
 
     prompts = [generator._encode(prompt) for prompt in PROMPTS]
-    ids, mask = _left_padded(prompts, "cpu")
+    ids, mask = left_padded(prompts, "cpu")
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     with torch.inference_mode():
         together = generator.model(ids, attention_mask=mask, position_ids=positions).logits[:, -1]
