@@ -191,7 +191,7 @@ def test_retry_after_is_honoured(server: Server) -> None:
 
     server.reply = reply
     client(server.url, backoff=0.01).generate([CHAT], 1, SAMPLING)
-    assert 1.0 <= times[1] - times[0] < 10
+    assert times[1] - times[0] >= 1.0
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
@@ -209,9 +209,8 @@ def test_a_hanging_server_times_out(server: Server) -> None:
 
     hang = threading.Event()
     server.reply = reply
-    start = time.monotonic()
     assert client(server.url, timeout=0.5, attempts=9).generate([CHAT], 1, SAMPLING)[0]
-    assert time.monotonic() - start < 30
+    assert len(server.requests) > 1  # the first would have been answered in the end
     hang.set()
 
 
@@ -239,10 +238,8 @@ def test_a_dribbling_server_times_out() -> None:
 
     threading.Thread(target=dribble, daemon=True).start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    start = time.monotonic()
-    with pytest.raises(EndpointError, match=r"no answer within 0.3 s"):
+    with pytest.raises(EndpointError, match=r"no answer within 0.3 s"):  # and not that half an answer came
         client(url, timeout=0.3, attempts=2).generate([CHAT], 1, SAMPLING)
-    assert time.monotonic() - start < 4.5  # it would have gone on for 5 s
     listener.close()
 
 
@@ -286,10 +283,9 @@ def test_a_failure_cancels_the_rest(server: Server) -> None:
 
     hang = threading.Event()
     server.reply = reply
-    start = time.monotonic()
     with pytest.raises(EndpointError, match=r"1 try; the last from .*: status 400: .*bad prompt"):
         client(server.url, timeout=60.0).generate(["x"] * 10 + ["bad"] + ["x"] * 50, 1, SAMPLING)
-    assert time.monotonic() - start < 30 and len(server.requests) <= 17
+    assert len(server.requests) <= 17
     hang.set()
 
 
