@@ -140,10 +140,12 @@ class Recorder(TrainerCallback):
         self.progress.advance()
 
     def _shown(self, step: int) -> list[Shown]:
-        """The batch's first answers."""
+        """Answers evenly spread over the batch, since those to one prompt lie together."""
         latest, decode = self.trainer.latest, self.trainer.processing_class.decode
         batch, rows = latest["batch"], []
-        for row in range(min(self.shown, len(latest["scored"]))):
+        answers = len(latest["scored"])
+        count = min(self.shown, answers)
+        for row in (place * answers // count for place in range(count)):
             scored, asked = latest["scored"][row], latest["asked"][row]
             n = int(batch["completion_mask"][row].sum())
 

@@ -313,6 +313,7 @@ def test_training_leaves_an_ordinary_model(models, tmp_path, method):
         assert log[-1].metrics[name] is not None, name
     shown = ppo_log.read_shown(folder.parent).read()
     assert len(shown) == 8 and all(len(s.tokens) == len(s.advantages) == len(s.rewards) for s in shown)
+    assert len({(s.solution_id, s.explain) for s in shown if s.step == 1}) > 1, "answers to several prompts"
 
 
 # Killed, spread, stopped

@@ -83,6 +83,9 @@ def reinforcement(log: pd.DataFrame) -> Figure:
             ax.set_ylim(-1.05, 1.05)  # it is far below at first
         if columns:
             ax.legend(fontsize="small")
+        else:
+            ax.set(xlim=(0, 1), xticks=(), yticks=())
+            ax.text(0.5, 0, "no critic", ha="center", va="center", color="0.5")
     fig.tight_layout()
     plt.close(fig)
     return fig
