@@ -85,7 +85,7 @@ def _folder(p: Params, variant: str, stage: Stage) -> Path:
 
 TRAINED = (  # how the names begin of what a training follows from
     "seed", "ppo_", "sft_lora", "code_reward", "codebleu", "explanation_", "encoder", "reward_", "copy_guard",
-    "timeout", "memory_mb",
+    "n_solutions", "solution_", "top_p", "prompts_per_batch", "timeout", "memory_mb",
 )  # fmt: skip
 
 
@@ -101,6 +101,7 @@ def make(found: list[Cell], p: Params, stage: Stage) -> Iterator[tuple[str, Atte
     yield tried(SFT, stage.need(SFT).path("model"), run_folder(p) / "evaluations")  # where 06_evaluate keeps them too
     for cell in found:
         cell.folder.mkdir(parents=True, exist_ok=True)
+        ppo.prepare(cell.params, cell.folder)
         yield tried(cell.label, ppo.TRAINING.run(cell.params, cell.folder), cell.folder)
 
 

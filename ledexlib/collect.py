@@ -58,7 +58,12 @@ def collect_solutions(problems: Sequence[Problem], p: Params, stage: Stage) -> l
         stage.records("refinements.jsonl", Refinement).append(repairs)
     else:
         generator = load_generator("model", p, stage.path("model_requests.jsonl"))
-        sample_solutions(problems, chosen_shots(p), generator, p, solutions, stage.progress)
+        shots = chosen_shots(p)
+
+        def ask(problem: Problem) -> prompts.Prompt:
+            return prompts.few_shot_solution(problem, shots)
+
+        sample_solutions(problems, ask, generator, p, solutions, stage.progress)
     return solutions.read()
 
 
@@ -81,13 +86,10 @@ def check_generators(p: Params) -> None:
 
 
 def sample_solutions(
-    problems: Sequence[Problem], shots: Sequence[Problem], generator: Generator, p: Params,
+    problems: Sequence[Problem], ask: Callable[[Problem], prompts.Prompt], generator: Generator, p: Params,
     solutions: JsonLines[Solution], progress: NewProgress,
 ) -> None:  # fmt: skip
-    """Append ``n_solutions`` programs for each problem, sampled with a few-shot prompt."""
-
-    def ask(problem: Problem) -> prompts.Prompt:
-        return prompts.few_shot_solution(problem, shots)
+    """Append ``n_solutions`` programs for each problem, sampled with the prompts that ``ask`` makes."""
 
     def name(problem: Problem, sampling: Sampling) -> str:
         return content_id("solution", problem.task_id, generator.name, sampling)

@@ -24,7 +24,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
 from trl import GRPOConfig
 
-from ledexlib import backbones, launch, rewards, rollouts, runs
+from ledexlib import backbones, launch, own_programs, rewards, rollouts, runs
 from ledexlib.artifacts import JsonLines, read_json
 from ledexlib.embeddings import Encoder
 from ledexlib.launch import Training
@@ -32,7 +32,7 @@ from ledexlib.params import ParameterError
 from ledexlib.ppo_log import STOPPED, Recorder, Update, read_log
 from ledexlib.ppo_trainer import BEST, RepairTrainer
 from ledexlib.prompts import Message
-from ledexlib.records import Problem, Trajectory
+from ledexlib.records import Problem, Solution, Trajectory
 from ledexlib.rewards import Scorer
 from ledexlib.rollouts import Ask, Asks, Judge
 from ledexlib.sft import last_checkpoint
@@ -52,6 +52,8 @@ def check(p: Params) -> None:
         raise ParameterError("ppo_vllm = True: needs a GPU and the package vllm: pip install 'ledexlib[vllm]'")
     if p.ppo_rounds > 1 and p.ppo_credit == "isolated":
         raise ParameterError("ppo_rounds > 1: ppo_credit: isolated would hide R(r) from the earlier rounds' programs")
+    if p.ppo_programs == "own" and p.reward_references != "task":
+        raise ParameterError("ppo_programs: own needs reward_references: task; new programs have no refinements")
     if p.ppo_rounds > 1 and p.ppo_vllm:
         raise ParameterError("ppo_rounds > 1 samples in this process: set ppo_vllm: false")
     _micro_batches(p, launch.processes(p, "ppo"))
@@ -75,6 +77,7 @@ class Sources(NamedTuple):
     """What the training reads of the run's earlier stages."""
 
     problems: list[Problem]
+    wrong: list[Solution]  # the programs to be repaired
     scorer: Scorer
     tokenizer: PreTrainedTokenizerBase
     model: Path
@@ -84,18 +87,39 @@ class Sources(NamedTuple):
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
-def sources(p: Params) -> Sources:
-    """Problems, rewards and the fine-tuned model of the run that the parameters name; all its stages must be there."""
+def prepare(p: Params, folder: Path) -> None:
+    """Make in the training's folder what it needs beside the run's earlier stages."""
+    if p.ppo_programs == "own":
+        own_programs.write(_problems(p), _tuned(p), p, folder)
+
+
+def sources(p: Params, folder: Path) -> Sources:
+    """Problems, rewards and the fine-tuned model of the run that the parameters name; all its stages must be there.
+
+    ``folder`` is the training's, after ``prepare``.
+    """
     run = runs.run_folder(p)
-    problems = JsonLines(run / "01_collect" / "problems.jsonl", Problem, "task_id", complete=True).read()
+    problems = _problems(p)
     trajectories = JsonLines(run / "02_verify" / "trajectories.jsonl", Trajectory, complete=True).read()
+    own = own_programs.read(folder) if p.ppo_programs == "own" else None
+    trajectories += [Trajectory(id=program.id, solution=program) for program in own or []]
     ends = rewards.chosen_ends(p, read_json(run / "03_rewards" / "calibration.json"))
     encoder = Encoder(p.encoder, runs.resolve(p.outputs) / "embeddings")
-    model = run / "04_sft" / "model"
+    scorer, model = Scorer(trajectories, p, encoder, problems, ends), _tuned(p)
     tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
     if tokenizer.chat_template is None or tokenizer.eos_token is None:
         raise ParameterError(f"{model}: its tokenizer has no chat template or no end token; make it with 04_sft")
-    return Sources(problems, Scorer(trajectories, p, encoder, problems, ends), tokenizer, model)
+    wrong = list(scorer.wrong.values()) if own is None else own
+    return Sources(problems, wrong, scorer, tokenizer, model)
+
+
+def _problems(p: Params) -> list[Problem]:
+    path = runs.run_folder(p) / "01_collect" / "problems.jsonl"
+    return JsonLines(path, Problem, "task_id", complete=True).read()
+
+
+def _tuned(p: Params) -> Path:
+    return runs.run_folder(p) / "04_sft" / "model"
 
 
 def make_asks(found: Sources, p: Params) -> Asks:
@@ -105,7 +129,7 @@ def make_asks(found: Sources, p: Params) -> Asks:
         asked = found.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)
         return len(asked["input_ids"])
 
-    return rollouts.build_asks(found.scorer, found.problems, count, p)
+    return rollouts.build_asks(found.wrong, found.scorer, found.problems, count, p)
 
 
 def dataset(asks: Sequence[Ask], p: Params) -> datasets.Dataset:
@@ -123,7 +147,7 @@ def dataset(asks: Sequence[Ask], p: Params) -> datasets.Dataset:
 
 def train(p: Params, folder: Path) -> None:
     """Train in this process, which may be one of several, and leave ``model`` in the folder."""
-    found = sources(p)
+    found = sources(p, folder)
     trainer = make_trainer(p, folder, found)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
     last = folder / "checkpoints" / "last"

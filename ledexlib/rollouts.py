@@ -1,6 +1,6 @@
 """What PPO asks, and what its answers are worth: prompts from wrong programs; verdicts and rewards on answers.
 
-A prompt shows a wrong program of the collection with its feedback and asks for a repair, with or without explanation.
+A prompt shows a wrong program with its feedback and asks for a repair, with or without explanation.
 Only wrong programs with something to compare a repair with (R_c, and E_c where an explanation is asked for) are used.
 """
 
@@ -45,29 +45,31 @@ class Asks(NamedTuple):
 
 
 def build_asks(
-    scorer: Scorer, problems: Iterable[Problem], count: Callable[[Sequence[Message]], int], p: Params
-) -> Asks:
-    """All prompts that the collection gives, in its order; raises ParameterError if no kind that is wanted is left.
+    wrong: Sequence[Solution], scorer: Scorer, problems: Iterable[Problem],
+    count: Callable[[Sequence[Message]], int], p: Params,
+) -> Asks:  # fmt: skip
+    """All prompts that wrong programs give, in their order; raises ParameterError if no kind that is wanted is left.
 
     ``count`` gives the tokens of a conversation that is to be answered.
     """
     by_task = {problem.task_id: problem for problem in problems}
     used: list[Ask] = []
     too_long: list[Ask] = []
-    for wrong in scorer.wrong.values():
-        references = scorer.references(wrong.id)
+    for program in wrong:
+        references = scorer.references(program.id)
         kinds = [False] * bool(references or p.code_reward == "tests") + [True] * any(r.explanation for r in references)
         for explain in kinds:
-            messages = ask_messages(by_task[wrong.task_id], wrong, explain)
+            messages = ask_messages(by_task[program.task_id], program, explain)
             ask = Ask(
-                solution_id=wrong.id, task_id=wrong.task_id, explain=explain, messages=messages, tokens=count(messages)
-            )
+                solution_id=program.id, task_id=program.task_id, explain=explain, messages=messages,
+                tokens=count(messages),
+            )  # fmt: skip
             (used if ask.tokens + p.ppo_max_tokens <= p.ppo_max_length else too_long).append(ask)
     for explain, wanted in ((True, p.ppo_explain > 0), (False, p.ppo_explain < 1)):
         if wanted and not any(ask.explain == explain for ask in used):
             kind = "explain and refine" if explain else "refine"
             raise ParameterError(
-                f"no prompt to {kind} is left: of {len(scorer.wrong)} wrong programs, those with a correct refinement "
+                f"no prompt to {kind} is left: of {len(wrong)} wrong programs, those with a correct refinement "
                 f"give {sum(a.explain == explain for a in too_long)} prompts, all longer than ppo_max_length "
                 f"({p.ppo_max_length}) less ppo_max_tokens ({p.ppo_max_tokens})"
             )

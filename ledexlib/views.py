@@ -26,7 +26,8 @@ def _part(label: str, body: str) -> str:
 
 def _code(text: str) -> str:
     """Code, its long lines wrapped: a task is a sentence above its tests."""
-    return f'<pre style="{CODE};white-space:pre-wrap">{escape(text)}</pre>'
+    wrapped = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"  # at spaces, whatever the page says
+    return f'<pre style="{CODE};{wrapped}">{escape(text)}</pre>'
 
 
 def _text(text: str) -> str:

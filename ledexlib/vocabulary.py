@@ -154,7 +154,9 @@ class Params(BaseModel):
         None, ge=1, description="guard: a longer explanation gets R(e) = -5; None: no guard"
     )
     explanation_max_copied: float | None = Field(
-        None, ge=0, le=1,
+        None,
+        ge=0,
+        le=1,
         description="guard: a larger share of words copied from code or feedback gets R(e) = -5; None: no guard",
     )
     copy_guard: bool = Field(False, description="guard: a refinement equal to the wrong program gets R(r) = -5")
@@ -260,6 +262,9 @@ class Params(BaseModel):
     ppo_explain: Real = Field(
         0.5, ge=0, le=1, description="share of prompts that ask for an explanation before the repair"
     )
+    ppo_programs: Literal["collected", "own"] = Field(
+        "collected", description="wrong programs to repair: those collected (paper), or the fine-tuned model's own"
+    )
     ppo_steps: int = Field(100, ge=1, description="batches of answers that are sampled and learned from")
     ppo_batch: int = Field(64, ge=2, description="answers in a batch (paper: 64)")
     ppo_generations: int = Field(4, ge=2, description="answers to each prompt of a batch")
@@ -275,9 +280,7 @@ class Params(BaseModel):
         "full", description="full trains all weights, lora adapters of `sft_lora_rank` that are merged at the end"
     )
     ppo_lr: Real = Field(2e-6, gt=0, description="highest learning rate of the policy (paper: 2e-6)")
-    ppo_value_lr: RealOrNone = Field(
-        None, description="learning rate of the value head; None: that of the policy"
-    )
+    ppo_value_lr: RealOrNone = Field(None, description="learning rate of the value head; None: that of the policy")
     ppo_warmup_steps: int = Field(0, ge=0, description="steps over which the learning rate rises")
     ppo_schedule: Literal["constant_with_warmup", "linear", "cosine"] = Field(
         "constant_with_warmup", description="how the learning rate falls after that"

@@ -73,7 +73,7 @@ def words(messages):
 
 
 def test_every_wrong_program_that_can_be_compared_is_asked_about_twice(scorer):
-    asks = rollouts.build_asks(scorer, PROBLEMS, words, P)
+    asks = rollouts.build_asks(list(scorer.wrong.values()), scorer, PROBLEMS, words, P)
     assert Counter((ask.solution_id, ask.explain) for ask in asks.used) == Counter(
         (t.id, explain) for t in TRAJECTORIES for explain in (False, True)
     )
@@ -89,17 +89,17 @@ def test_prompts_without_anything_to_compare_with_are_not_asked():
         update={"refinements": tuple(r.model_copy(update={"explanation": None}) for r in TRAJECTORIES[1].refinements)}
     )
     scorer = Scorer([lonely, mute, TRAJECTORIES[2]], P, Encoder("minilm"), PROBLEMS)
-    asks = rollouts.build_asks(scorer, PROBLEMS, words, P)
+    asks = rollouts.build_asks(list(scorer.wrong.values()), scorer, PROBLEMS, words, P)
     assert [(ask.solution_id, ask.explain) for ask in asks.used] == [
         (mute.id, False), (TRAJECTORIES[2].id, False), (TRAJECTORIES[2].id, True)
     ]  # fmt: skip
     nothing = Scorer([lonely], P, Encoder("minilm"), PROBLEMS)
     with pytest.raises(ParameterError, match="no prompt to explain and refine is left: of 1 wrong programs"):
-        rollouts.build_asks(nothing, PROBLEMS, words, P)
+        rollouts.build_asks(list(nothing.wrong.values()), nothing, PROBLEMS, words, P)
 
 
 def test_prompts_come_in_the_wanted_mixture_each_before_any_again(scorer):
-    asks = rollouts.build_asks(scorer, PROBLEMS, words, P).used
+    asks = rollouts.build_asks(list(scorer.wrong.values()), scorer, PROBLEMS, words, P).used
     for share, per_four in ((0.25, 1), (0.5, 2), (0.0, 0), (1.0, 4)):
         numbers = rollouts.order(asks, share, 24, seed=1)
         for start in range(0, 24, 4):
@@ -149,9 +149,7 @@ def updates(n):
             "generation", "waiting for rewards", "rollouts", "forward", "backward", "verification", "similarity",
         )},
     }  # fmt: skip
-    return [
-        ppo_log.Update(id=str(i), step=i, metrics={**metrics, "rollout/reward": float(i)}) for i in range(1, n + 1)
-    ]
+    return [ppo_log.Update(id=str(i), step=i, metrics={**metrics, "rollout/reward": float(i)}) for i in range(1, n + 1)]
 
 
 def test_the_change_over_a_training_by_hand():

@@ -42,7 +42,7 @@ def models(tmp_path_factory):
 def make(models, folder, kind="llama", **values):
     p = tiny_runs.make_run(folder, models(kind), **values)
     ppo.check(p)
-    return ppo.make_trainer(p, folder / "05_ppo", ppo.sources(p))
+    return ppo.make_trainer(p, folder / "05_ppo", ppo.sources(p, folder / "05_ppo"))
 
 
 def rollout(trainer):
@@ -410,7 +410,7 @@ def test_impossible_settings_are_refused_before_any_work(models, tmp_path, value
 def test_prompts_without_room_for_an_answer_are_left_out_or_refused(models, tmp_path):
     p = tiny_runs.make_run(tmp_path / "r", models("llama"), ppo_max_length=60)
     with pytest.raises(ParameterError, match="all longer than ppo_max_length"):
-        ppo.make_asks(ppo.sources(p), p)
+        ppo.make_asks(ppo.sources(p, tmp_path / "r" / "05_ppo"), p)
 
 
 def test_training_before_the_notebook_says_what_to_run(tmp_path, capsys):

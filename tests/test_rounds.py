@@ -57,7 +57,7 @@ def test_a_failed_repair_is_tried_again_and_the_reward_is_on_the_last(model, tmp
         ppo_gamma=1.0, ppo_whiten=False, ppo_device_batch=4,
     )  # fmt: skip
     ppo.check(p)
-    trainer = ppo.make_trainer(p, tmp_path / "r" / "05_ppo", ppo.sources(p))
+    trainer = ppo.make_trainer(p, tmp_path / "r" / "05_ppo", ppo.sources(p, tmp_path / "r" / "05_ppo"))
     encode, end = trainer.processing_class, trainer.processing_class.eos_token_id
 
     def tokens(explanation, code):

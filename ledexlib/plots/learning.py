@@ -24,6 +24,7 @@ def example_lengths(lengths: pd.DataFrame, limit: int) -> Figure:
         ax.annotate(f"limit {limit:,}", (limit, 0.9), xycoords=("data", "axes fraction"), ha="right", color=WRONG)
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.set(title=f"Lengths of {len(lengths):,} conversations", xlabel="tokens", ylabel="conversations")
+    sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), frameon=False)
     plt.close(fig)
     return fig
 

@@ -25,7 +25,7 @@ from trl import GRPOTrainer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tiny_runs
 
-from ledexlib import params, ppo, ppo_log
+from ledexlib import params, ppo, ppo_log, runs
 from ledexlib.mini import BACKBONE
 
 SHAPES = {  # of a Llama with random weights
@@ -96,7 +96,7 @@ def seconds(make, p, found, judge):
 
 def compare(p, repeats):
     """Ours and trl's, in turns."""
-    found = ppo.sources(p)
+    found = ppo.sources(p, runs.run_folder(p) / ppo.STAGE)
     judge = ppo.Judge(found.scorer, found.problems, found.decode, p)
     seconds(ours, p, found, judge)  # samples, verifies and embeds everything
     taken = {ours: [], theirs: []}
@@ -112,7 +112,7 @@ def compare(p, repeats):
 
 def time_parts(p, folder):
     """Where the time of ours goes, sampling included, after a first update."""
-    trainer = ppo.make_trainer(p, folder, ppo.sources(p))
+    trainer = ppo.make_trainer(p, folder, ppo.sources(p, folder))
     trainer.args.save_strategy = "no"
     trainer.train()
     log = ppo_log.frame(ppo_log.read_log(folder))[1:]
