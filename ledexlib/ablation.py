@@ -18,6 +18,7 @@ import pandas as pd
 
 from ledexlib import evaluate, ppo, ppo_log
 from ledexlib.attempts import Attempts
+from ledexlib.comparisons import LIKE_FOR_LIKE, RATE, like_for_like
 from ledexlib.kept import Candidate, settings
 from ledexlib.metrics import Estimate, ratio, resamples
 from ledexlib.params import ParameterError
@@ -123,7 +124,9 @@ def contrast(after: np.ndarray, before: np.ndarray, draws: int = 2000) -> Estima
 
 
 def _sums(table: pd.DataFrame, model: str, kind: str) -> pd.DataFrame:
-    """A rate's numerators and denominators by problem."""
+    """A rate's numerators and denominators by problem; like for like, those of the gain over the SFT model."""
+    if kind == "alike":
+        return like_for_like(table, SFT, model, "explain")[["gain", "weight"]]
     mine = table[table["model"] == model]
     if kind == "repair":
         columns = ["explain fixed", "explain sent"]
@@ -132,7 +135,9 @@ def _sums(table: pd.DataFrame, model: str, kind: str) -> pd.DataFrame:
     return mine.groupby("problem")[columns].sum()
 
 
-RATES = {"explain": "explain + refine pass@1", "repair": "success refinement rate", "initial": "initial pass@1"}
+RATES = {
+    "explain": "explain + refine pass@1", "repair": RATE, "alike": LIKE_FOR_LIKE, "initial": "initial pass@1"
+}  # fmt: skip
 
 
 def gains(found: list[Cell], attempts: Mapping[str, Attempts], p: Params) -> pd.DataFrame:
@@ -144,7 +149,7 @@ def gains(found: list[Cell], attempts: Mapping[str, Attempts], p: Params) -> pd.
         mine = [cell for cell in found if cell.variant == variant]
         about = {"variant": variant, "what": WHAT[variant], "seeds": len(mine)}
         for kind, name in RATES.items():
-            before = _sums(tasks, SFT, kind)
+            before = _sums(tasks, SFT, kind)  # like for like: 0 of what was repaired
             after = [_sums(tasks, cell.label, kind).reindex(before.index, fill_value=0) for cell in mine]
             rows.append({**about, "rate": name, **interval(contrast(np.stack(after), before.to_numpy()))})
     return pd.DataFrame(rows, columns=["variant", "what", "seeds", "rate", "value", "low", "high"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -34,14 +35,61 @@ def gain(table: pd.DataFrame, before: str, after: str, score: str, k: int, draws
         raise ValueError(f"'{before}' and '{after}' have no pass@{k} on the same tasks: evaluate both on the same")
     pairs = one[["problem", "samples", "pass"]].join(two[["samples", "pass"]].add_suffix(" after"))
     rows = pairs.assign(gain=pairs["pass after"] - pairs["pass"], one=1.0).groupby("problem")[["gain", "one"]].sum()
-    values = rows.to_numpy()
+    n_samples = int(min(pairs["samples"].sum(), pairs["samples after"].sum()))
+    return _tested(rows.to_numpy(), len(pairs), n_samples, draws)
+
+
+def _tested(values: np.ndarray, n_problems: int, n_samples: int, draws: int) -> Gain:
+    """A ratio of sums over problems, in points, less another one if there are four columns: numerator, denominator, …
+
+    Draws without anything in a denominator are left out.
+    """
     sums = resamples(len(values), draws) @ values
-    drawn = 100.0 * sums[:, 0] / sums[:, 1]
+    sums = sums[(sums[:, 1::2] != 0).all(axis=1)]
+    signs = (1.0, -1.0)[: values.shape[1] // 2]
+    drawn = 100.0 * (sums[:, ::2] / sums[:, 1::2]) @ signs
+    points = sum(sign * ratio(values[:, 2 * i :]) for i, sign in enumerate(signs))
     low, high = np.quantile(drawn, (0.025, 0.975))
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    n_samples = int(min(pairs["samples"].sum(), pairs["samples after"].sum()))
-    p = min(1.0, 2 * (tail + 1) / (draws + 1))
-    return Gain(ratio(values), float(low), float(high), float(p), len(pairs), n_samples)
+    p = min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
+    return Gain(points, float(low), float(high), float(p), n_problems, n_samples)
+
+
+RATE, LIKE_FOR_LIKE = "success refinement rate", "refinement rate, like for like"
+
+
+def like_for_like(table: pd.DataFrame, before: str, after: str, way: str) -> pd.DataFrame:
+    """What a model repairs more of the same tasks: columns ``gain`` and ``weight`` by problem, and how many ``tasks``.
+
+    A model that writes better drafts leaves only its harder ones to repair, so that its success refinement rate may
+    fall although it repairs more of every task. Here a task has the weight of ``before``'s wrong programs, and ``gain``
+    is how many more of them would be repaired at the rate of ``after``; tasks for which either has none are left out.
+    """
+    sent, fixed = f"{way} sent", f"{way} fixed"
+    one, two = (table[table["model"] == name].set_index(["benchmark", "task"]) for name in (before, after))
+    pairs = one[["problem", sent, fixed]].join(two[[sent, fixed]].add_suffix(" after"), how="inner")
+    pairs = pairs[(pairs[sent] > 0) & (pairs[f"{sent} after"] > 0)]
+    gained = pairs[sent] * pairs[f"{fixed} after"] / pairs[f"{sent} after"] - pairs[fixed]
+    return pairs.assign(gain=gained, weight=pairs[sent], tasks=1).groupby("problem")[["gain", "weight", "tasks"]].sum()
+
+
+def repair_gains(table: pd.DataFrame, before: str, after: str, way: str, draws: int = 10_000) -> dict[str, Gain]:
+    """How much more of the wrong programs ``after`` repairs: each model of its own, and like for like; in points.
+
+    Both by paired bootstrap. Empty if either model sent nothing to repair.
+    """
+    columns = [f"{way} fixed", f"{way} sent"]
+    one, two = (table[table["model"] == name].groupby("problem")[columns].sum() for name in (before, after))
+    rows = two.add_suffix(" after").join(one, how="outer").fillna(0)
+    alike = like_for_like(table, before, after, way)
+    if alike.empty:
+        return {}
+    tasks = table[table["model"] == before]["task"].nunique()
+    own = _tested(rows.to_numpy(float), tasks, int(min(one[columns[1]].sum(), two[columns[1]].sum())), draws)
+    like = _tested(
+        alike[["gain", "weight"]].to_numpy(float), int(alike["tasks"].sum()), int(alike["weight"].sum()), draws
+    )
+    return {RATE: own, LIKE_FOR_LIKE: like}
 
 
 def sources_of_gain(table: pd.DataFrame, before: str, after: str, score: str) -> dict[str, float]:
@@ -86,13 +134,20 @@ def all_gains(table: pd.DataFrame) -> pd.DataFrame:
     for before, after in pairwise(dict.fromkeys(table["model"])):
         pair = table[table["model"].isin((before, after))]
         for score in scores_of(pair):
-            for k in ks_of(pair):
-                found = gain(pair, before, after, score, k)
-                drafts, repair = sources_of_gain(pair, before, after, score).values() if k == 1 else (0.0, 0.0)
+            for metric, found, sources in _gains_of(pair, before, after, score):
                 rows.append({
-                    "comparison": f"{after} - {before}", "score": NAMES[score], "metric": f"pass@{k}",
+                    "comparison": f"{after} - {before}", "score": NAMES[score], "metric": metric,
                     "points": f"{found.points:+.2f} [{found.low:+.2f}, {found.high:+.2f}]", "p": found.p,
-                    "from better drafts, repair": f"{drafts:+.2f}, {repair:+.2f}" if k == 1 else "",
-                    "tasks": found.n_problems, "programs": found.n_samples,
+                    "from better drafts, repair": sources, "tasks": found.n_problems, "programs": found.n_samples,
                 })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _gains_of(pair: pd.DataFrame, before: str, after: str, score: str) -> Iterator[tuple[str, Gain, str]]:
+    """The metrics of a score: their names, gains and, for pass@1, what they come from."""
+    for k in ks_of(pair):
+        drafts, repair = sources_of_gain(pair, before, after, score).values()
+        yield f"pass@{k}", gain(pair, before, after, score, k), f"{drafts:+.2f}, {repair:+.2f}" if k == 1 else ""
+    if score != "initial":
+        for name, found in repair_gains(pair, before, after, score).items():
+            yield name, found, ""

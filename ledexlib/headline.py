@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ledexlib.artifacts import read_json
-from ledexlib.comparisons import gain, sources_of_gain
+from ledexlib.comparisons import gain, repair_gains, sources_of_gain
 from ledexlib.repair_metrics import ks_of
 from ledexlib.runs import run_folder
 from ledexlib.tables import stage_of
@@ -18,7 +18,7 @@ STEPS = {"sft_over_prompting": ("base", "04_sft"), "rl_over_sft": ("04_sft", "05
 
 def gains(table: pd.DataFrame, score: str = "explain") -> dict[str, dict[str, Any]]:
     """What fine-tuning and reinforcement learning add, over all benchmarks weighted by problems, where both were
-    evaluated: by default of pass@1 and pass@10 after explaining and refining.
+    evaluated: by default of pass@1 and pass@10 after explaining and refining, and of the success refinement rate.
 
     ``n_problems`` counts the tasks of all benchmarks, ``n_samples`` the programs of each of the two models.
     """
@@ -28,6 +28,8 @@ def gains(table: pd.DataFrame, score: str = "explain") -> dict[str, dict[str, An
         if pair["model"].nunique() == 2:
             found[name] = {f"pass@{k}": _rounded(gain(pair, before, after, score, k)._asdict()) for k in ks_of(pair)}
             found[name]["from"] = _rounded(sources_of_gain(pair, before, after, score))
+            repair = repair_gains(pair, before, after, score)
+            found[name] |= {rate: _rounded(gained._asdict()) for rate, gained in repair.items()}
     return found
 
 

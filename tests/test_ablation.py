@@ -75,7 +75,7 @@ def test_what_was_trained_and_evaluated_is_not_made_again(run):
     assert list(gained["rate"]) == list(ablation.RATES.values()) * 2 and gained[["low", "high"]].notna().all(axis=None)
     table = ablation.table(gained, cells)
     assert list(table["variant"]) == ["paper", "grpo"] and table["R(r) at the end"].notna().all()
-    assert len(plots.ablation(gained).axes) == 3
+    assert len(plots.ablation(gained).axes) == 4
     assert len(plots.variants([ablation.log(cell) for cell in cells]).axes) == 3
 
 

@@ -149,10 +149,52 @@ def test_better_drafts_and_better_repair_add_up_to_the_gain(seed):
     assert sum(sources.values()) == pytest.approx(100 * (shares["04_sft"] - shares["base"]))
 
 
+def repaired(model: str, *counts: tuple[int, int]) -> pd.DataFrame:
+    """A table with these numbers of wrong programs and of repaired ones, task by task."""
+    rows = [
+        {"model": model, "benchmark": "b", "task": f"b/{n}", "problem": f"b/{n}", "explain sent": sent,
+         "explain fixed": fixed}
+        for n, (sent, fixed) in enumerate(counts)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_like_for_like_a_model_is_not_blamed_for_having_only_hard_programs_left():
+    """The easy task's programs are repaired at 6 of 8 and then 1 of 1, the hard one's at 0 of 2 and then 1 of 4."""
+    table = pd.concat([repaired("base", (8, 6), (2, 0), (3, 3)), repaired("04_sft", (1, 1), (4, 1), (0, 0))])
+    alike = comparisons.like_for_like(table, "base", "04_sft", "explain")
+    assert alike.to_dict("index") == {
+        "b/0": {"gain": 8 - 6, "weight": 8, "tasks": 1}, "b/1": {"gain": 0.5, "weight": 2, "tasks": 1}
+    }  # fmt: skip
+    found = comparisons.repair_gains(table, "base", "04_sft", "explain", draws=200)
+    assert found[comparisons.RATE].points == pytest.approx(100 * (2 / 5 - 9 / 13))
+    assert found[comparisons.LIKE_FOR_LIKE].points == pytest.approx(100 * 2.5 / 10)
+    assert (found[comparisons.LIKE_FOR_LIKE].n_problems, found[comparisons.LIKE_FOR_LIKE].n_samples) == (2, 10)
+    assert (found[comparisons.LIKE_FOR_LIKE].low, found[comparisons.LIKE_FOR_LIKE].high) == (25, 25)  # in both tasks
+
+
+def test_like_for_like_two_equal_models_are_equal_and_the_plus_version_is_the_same_problem():
+    one = repaired("base", (4, 1), (2, 2))
+    plus = one.assign(benchmark="bplus", task=one["task"].str.replace("b/", "bplus/"))
+    both = pd.concat([one, plus])
+    table = pd.concat([both, both.assign(model="04_sft")])
+    assert comparisons.like_for_like(table, "base", "04_sft", "explain").to_dict("list") == {
+        "gain": [0, 0], "weight": [8, 4], "tasks": [2, 2]
+    }  # fmt: skip
+    found = comparisons.repair_gains(table, "base", "04_sft", "explain", draws=200)
+    assert all((gain.points, gain.low, gain.high, gain.p) == (0, 0, 0, 1) for gain in found.values())
+
+
+def test_without_wrong_programs_of_both_no_rates_are_compared():
+    table = pd.concat([repaired("base", (4, 1), (0, 0)), repaired("04_sft", (0, 0), (3, 1))])
+    assert comparisons.repair_gains(table, "base", "04_sft", "explain") == {}
+
+
 def test_the_headline_has_a_gain_for_each_step_that_was_evaluated():
     found = gains(pair())
     assert found.keys() == {"sft_over_prompting"}
-    assert found["sft_over_prompting"].keys() == {"pass@1", "pass@10", "from"}
+    repair = {comparisons.RATE, comparisons.LIKE_FOR_LIKE}
+    assert found["sft_over_prompting"].keys() == {"pass@1", "pass@10", "from"} | repair
     assert {"points", "low", "high", "n_problems", "n_samples"} <= found["sft_over_prompting"]["pass@10"].keys()
     assert gains(pair()[lambda t: t["model"] == "base"]) == {}
 
