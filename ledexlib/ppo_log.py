@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -140,12 +141,11 @@ class Recorder(TrainerCallback):
         self.progress.advance()
 
     def _shown(self, step: int) -> list[Shown]:
-        """Answers evenly spread over the batch, since those to one prompt lie together."""
+        """Some answers at random: those to one prompt lie together, and kinds of prompts come in a regular pattern."""
         latest, decode = self.trainer.latest, self.trainer.processing_class.decode
         batch, rows = latest["batch"], []
         answers = len(latest["scored"])
-        count = min(self.shown, answers)
-        for row in (place * answers // count for place in range(count)):
+        for row in sorted(random.Random(step).sample(range(answers), min(self.shown, answers))):
             scored, asked = latest["scored"][row], latest["asked"][row]
             n = int(batch["completion_mask"][row].sum())
 

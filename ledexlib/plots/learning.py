@@ -82,6 +82,8 @@ def reinforcement(log: pd.DataFrame) -> Figure:
         ax.set(title=title, xlabel="batch of answers", ylabel=unit)
         if title == "Value":
             ax.set_ylim(-1.05, 1.05)  # it is far below at first
+        if unit == "share of answers":
+            ax.set_ylim(-0.02, 1.02)
         if columns:
             ax.legend(fontsize="small")
         else:
