@@ -34,7 +34,7 @@ gallery: .venv/installed
 	"--ClearMetadataPreprocessor.preserve_cell_metadata_mask={'tags'}" \
 	"--ClearMetadataPreprocessor.preserve_nb_metadata_mask={'kernelspec'}" "outputs/$(OF)/$$stage/$$stage.ipynb"; \
 	cp "outputs/$(OF)/$$stage/metrics.json" "outputs/gallery/$(OF)/$$stage.json"; \
-	if [ "$$stage" = 06_evaluate ]; then cp "outputs/$(OF)/$$stage/metrics.json" "outputs/gallery/$(OF)/metrics.json"; fi; \
+	if [ "$$stage" = 06_evaluate ]; then $(RUN) ledexlib.headline "outputs/$(OF)" > "outputs/gallery/$(OF)/metrics.json"; fi; \
 	done
 
 .venv/installed: requirements.txt pyproject.toml

@@ -23,7 +23,7 @@ from ledexlib.kept import Candidate, settings
 from ledexlib.metrics import Estimate, ratio, resamples
 from ledexlib.params import ParameterError
 from ledexlib.records import content_id
-from ledexlib.repair_metrics import interval, task_table, with_pass_at
+from ledexlib.repair_metrics import interval, ks_of, task_table, with_pass_at
 from ledexlib.runs import NOT_IN_KEY, Stage, run_folder
 from ledexlib.vocabulary import Params
 
@@ -123,7 +123,7 @@ def contrast(after: np.ndarray, before: np.ndarray, draws: int = 2000) -> Estima
     return Estimate(ratio(after.reshape(-1, 2)) - ratio(before), float(low), float(high), len(before))
 
 
-def _sums(table: pd.DataFrame, model: str, kind: str) -> pd.DataFrame:
+def _sums(table: pd.DataFrame, model: str, kind: str, k: int) -> pd.DataFrame:
     """A rate's numerators and denominators by problem; like for like, those of the gain over the SFT model."""
     if kind == "alike":
         return like_for_like(table, SFT, model, "explain")[["gain", "weight"]]
@@ -131,7 +131,7 @@ def _sums(table: pd.DataFrame, model: str, kind: str) -> pd.DataFrame:
     if kind == "repair":
         columns = ["explain fixed", "explain sent"]
     else:
-        mine, columns = with_pass_at(mine, kind, 1), ["pass", "one"]
+        mine, columns = with_pass_at(mine, kind, k), ["pass", "one"]
     return mine.groupby("problem")[columns].sum()
 
 
@@ -140,19 +140,44 @@ RATES = {
 }  # fmt: skip
 
 
+def _gain(tasks: pd.DataFrame, found: list[Cell], kind: str, k: int = 1) -> Estimate:
+    """What a variant's trainings change over the SFT model, in points."""
+    before = _sums(tasks, SFT, kind, k)  # like for like: 0 of what was repaired
+    after = [_sums(tasks, cell.label, kind, k).reindex(before.index, fill_value=0) for cell in found]
+    return contrast(np.stack(after), before.to_numpy())
+
+
+def _tasks(attempts: Mapping[str, Attempts], p: Params) -> pd.DataFrame:
+    return task_table(attempts, {b.name: b.problems for b in evaluate.load_benchmarks(p, ["chat"])})
+
+
 def gains(found: list[Cell], attempts: Mapping[str, Attempts], p: Params) -> pd.DataFrame:
     """What each variant changes over the SFT model, in points: columns variant, what, seeds, rate, value, low, high."""
-    problems = {b.name: b.problems for b in evaluate.load_benchmarks(p, ["chat"])}
-    tasks = task_table(attempts, problems)
+    tasks = _tasks(attempts, p)
     rows = []
     for variant in dict.fromkeys(cell.variant for cell in found):
         mine = [cell for cell in found if cell.variant == variant]
         about = {"variant": variant, "what": WHAT[variant], "seeds": len(mine)}
         for kind, name in RATES.items():
-            before = _sums(tasks, SFT, kind)  # like for like: 0 of what was repaired
-            after = [_sums(tasks, cell.label, kind).reindex(before.index, fill_value=0) for cell in mine]
-            rows.append({**about, "rate": name, **interval(contrast(np.stack(after), before.to_numpy()))})
+            rows.append({**about, "rate": name, **interval(_gain(tasks, mine, kind))})
     return pd.DataFrame(rows, columns=["variant", "what", "seeds", "rate", "value", "low", "high"])
+
+
+def headline(found: list[Cell], attempts: Mapping[str, Attempts], p: Params) -> dict[str, dict[str, Any]]:
+    """The gains of the run's own settings after explain + refine, over seeds, as ``headline.gains`` has one seed's."""
+    mine = [cell for cell in found if cell.variant == OWN]
+    if not mine:
+        return {}
+    tasks = _tasks(attempts, p)
+    before = tasks[tasks["model"] == SFT]
+    about = {"n_problems": len(before), "n_samples": int(before["samples"].sum()), "n_seeds": len(mine)}
+    wanted = {f"pass@{k}": ("explain", k) for k in ks_of(tasks)} | {RATE: ("repair", 1), LIKE_FOR_LIKE: ("alike", 1)}
+    over = {}
+    for name, (kind, k) in wanted.items():
+        gained = _gain(tasks, mine, kind, k)
+        values = {"points": gained.value, "low": gained.low, "high": gained.high}
+        over[name] = {key: round(value, 2) for key, value in values.items()} | about
+    return {"rl_over_sft": over}
 
 
 def table(gained: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:

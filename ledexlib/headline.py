@@ -1,7 +1,14 @@
-"""The headline figures of an evaluation, with what made them: the ``metrics.json`` of a run."""
+"""The headline figures of an evaluation, with what made them: the ``metrics.json`` of a run.
+
+``python -m ledexlib.headline outputs/RUN`` prints those of a run: where its reinforcement was repeated with several
+seeds (09_ablations, variant ``own``), what it adds is over all of them.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,7 +16,7 @@ import pandas as pd
 from ledexlib.artifacts import read_json
 from ledexlib.comparisons import gain, repair_gains, sources_of_gain
 from ledexlib.repair_metrics import ks_of
-from ledexlib.runs import run_folder
+from ledexlib.runs import needed, run_folder
 from ledexlib.tables import stage_of
 from ledexlib.vocabulary import Params
 
@@ -55,3 +62,19 @@ def metrics(table: pd.DataFrame, scores: pd.DataFrame, rates: pd.DataFrame, p: P
         "command": about.get("command") or f"notebooks/06_evaluate.ipynb with run = {p.run!r}",
         "parameters": about.get("parameters", {}),
     }
+
+
+def of_run(folder: Path) -> dict[str, Any]:
+    """The metrics of the run's evaluation, with gains over seeds in the place of those of one seed.
+
+    Raises StageError if a stage is missing, damaged or older than what it was made from.
+    """
+    found = needed(folder, "06_evaluate", by="the headline").metrics
+    repeated: dict[str, Any] = {}
+    if (folder / "09_ablations" / "done.json").exists():
+        repeated = needed(folder, "09_ablations", by="the headline").metrics.get("gains", {})
+    return {**found, "gains": {**found["gains"], **repeated}}
+
+
+if __name__ == "__main__":
+    print(json.dumps(of_run(Path(sys.argv[1])), indent=2))

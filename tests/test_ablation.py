@@ -73,6 +73,11 @@ def test_what_was_trained_and_evaluated_is_not_made_again(run):
     assert [path.stat().st_mtime_ns for path in made + kept] == times and list(again)[1] == "grpo-0"
     gained = ablation.gains(cells, attempts, p)
     assert list(gained["rate"]) == list(ablation.RATES.values()) * 2 and gained[["low", "high"]].notna().all(axis=None)
+    assert ablation.headline(cells, attempts, p) == {}, "none of them are the run's own settings"
+    own = [ablation.Cell("own", cell.seed, cell.params, cell.folder) for cell in cells[:1]]
+    over = ablation.headline(own, {"own-0": attempts[cells[0].label], **attempts}, p)["rl_over_sft"]
+    first = gained.set_index(["variant", "rate"]).loc[("paper", ablation.RATES["explain"])]
+    assert (over["pass@1"]["points"], over["pass@1"]["n_seeds"]) == (round(first["value"], 2), 1)
     table = ablation.table(gained, cells)
     assert list(table["variant"]) == ["paper", "grpo"] and table["R(r) at the end"].notna().all()
     assert len(plots.ablation(gained).axes) == 4

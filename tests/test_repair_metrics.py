@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ledexlib import comparisons
 from ledexlib import repair_metrics as rm
-from ledexlib.headline import gains
+from ledexlib.artifacts import write_json
+from ledexlib.headline import gains, of_run
 from ledexlib.records import Assertion, Attempt, Problem, Repair, Verdict
 
 CODE = "def f(x): return x"
@@ -197,6 +198,20 @@ def test_the_headline_has_a_gain_for_each_step_that_was_evaluated():
     assert found["sft_over_prompting"].keys() == {"pass@1", "pass@10", "from"} | repair
     assert {"points", "low", "high", "n_problems", "n_samples"} <= found["sft_over_prompting"]["pass@10"].keys()
     assert gains(pair()[lambda t: t["model"] == "base"]) == {}
+
+
+def finish(folder, name: str, metrics: dict) -> None:
+    (folder / name).mkdir(parents=True)
+    write_json(folder / name / "metrics.json", metrics)
+    write_json(folder / name / "done.json", {"key": name, "files": {}, "needs": {}})
+
+
+def test_the_headline_of_a_run_has_the_gain_over_seeds_where_there_are_several(tmp_path):
+    one = {"sft_over_prompting": {"pass@1": {"points": 9}}, "rl_over_sft": {"pass@1": {"points": 1}}}
+    finish(tmp_path, "06_evaluate", {"gains": one, "command": "c"})
+    assert of_run(tmp_path) == {"gains": one, "command": "c"}
+    finish(tmp_path, "09_ablations", {"gains": {"rl_over_sft": {"pass@1": {"points": 2, "n_seeds": 3}}}})
+    assert of_run(tmp_path)["gains"] == {**one, "rl_over_sft": {"pass@1": {"points": 2, "n_seeds": 3}}}
 
 
 def test_equal_budget_compares_2k_programs_with_k_and_their_repairs():
