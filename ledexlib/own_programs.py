@@ -29,8 +29,9 @@ def write(problems: Sequence[Problem], model: Path, p: Params, folder: Path) -> 
     solutions, verdicts = JsonLines(folder / SOLUTIONS, Solution), JsonLines(folder / VERDICTS, Judged)
     for lines in (solutions, verdicts):
         lines.append(())  # cuts off what a kill tore
-    generator = TransformersGenerator(model, name=model.parent.name)
-    collect.sample_solutions(problems, prompts.solve_messages, generator, p, solutions, progress)
+    if len(solutions) < p.n_solutions * len(problems):  # else the model need not be loaded
+        generator = TransformersGenerator(model, name=model.parent.name)
+        collect.sample_solutions(problems, prompts.solve_messages, generator, p, solutions, progress)
     collect.judge(solutions.read(), problems, p, verdicts, progress)
 
 
