@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ledexlib import evaluate, ppo, ppo_log
+from ledexlib import evaluate, own_programs, ppo, ppo_log, repair_metrics
 from ledexlib.attempts import Attempts
 from ledexlib.comparisons import LIKE_FOR_LIKE, RATE, like_for_like
 from ledexlib.kept import Candidate, settings
 from ledexlib.metrics import Estimate, ratio, resamples
 from ledexlib.params import ParameterError
 from ledexlib.records import content_id
-from ledexlib.repair_metrics import interval, ks_of, task_table, with_pass_at
+from ledexlib.repair_metrics import interval, ks_of, with_pass_at
 from ledexlib.runs import NOT_IN_KEY, Stage, run_folder
 from ledexlib.vocabulary import Params
 
@@ -92,6 +92,8 @@ TRAINED = (  # how the names begin of what a training follows from
 
 def make(found: list[Cell], p: Params, stage: Stage) -> Iterator[tuple[str, Attempts]]:
     """Train and evaluate what is not there yet; the SFT model's attempts, then each cell's, by label."""
+    if not found:
+        return
     benchmarks = evaluate.load_benchmarks(p, ["chat"])
 
     def tried(label: str, model: Path, folder: Path) -> tuple[str, Attempts]:
@@ -100,8 +102,12 @@ def make(found: list[Cell], p: Params, stage: Stage) -> Iterator[tuple[str, Atte
         return label, evaluate.evaluate(candidate, benchmarks, p, kept, stage.progress)
 
     yield tried(SFT, stage.need(SFT).path("model"), run_folder(p) / "evaluations")  # where 06_evaluate keeps them too
+    firsts: dict[int, Cell] = {}  # of a seed: its other cells repair the same programs
     for cell in found:
         cell.folder.mkdir(parents=True, exist_ok=True)
+        first = firsts.setdefault(cell.seed, cell)
+        if first is not cell and cell.params.ppo_programs == "own":
+            own_programs.take_over(first.folder, cell.folder)
         ppo.prepare(cell.params, cell.folder)
         yield tried(cell.label, ppo.TRAINING.run(cell.params, cell.folder), cell.folder)
 
@@ -112,22 +118,28 @@ def make(found: list[Cell], p: Params, stage: Stage) -> Iterator[tuple[str, Atte
 def contrast(after: np.ndarray, before: np.ndarray, draws: int = 2000) -> Estimate:
     """The mean over seeds of a rate in %, less the rate before, with an interval over seeds and problems.
 
-    ``after`` (S, P, 2) and ``before`` (P, 2) hold each problem's numerator and denominator. A draw takes the same
-    problems for both, and S of the seeds; with one seed the interval is over problems alone.
+    ``after`` (S, P, 2) holds each seed's and problem's numerator and denominator, ``before`` (P, 2) those of one model
+    or (S, P, 2) those of one for each seed. A draw takes the same problems, and the same S of the seeds, for both; with
+    one seed the interval is over problems alone.
     """
-    after, before = np.asarray(after, float), np.asarray(before, float)
-    problems, seeds = resamples(len(before), draws), resamples(len(after), draws, 1)
-    sums = np.einsum("ds,dp,spk->dk", seeds, problems, after, optimize=True)
-    drawn = 100 * (sums[:, 0] / sums[:, 1] - np.divide(*(problems @ before).T))
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(ratio(after.reshape(-1, 2)) - ratio(before), float(low), float(high), len(before))
+    after = np.asarray(after, float)
+    before = np.broadcast_to(np.asarray(before, float), after.shape)
+    problems, seeds = resamples(after.shape[1], draws), resamples(len(after), draws, 1)
+
+    def rates(counts: np.ndarray) -> np.ndarray:
+        top, bottom = np.einsum("ds,dp,spk->kd", seeds, problems, counts, optimize=True)
+        return 100 * top / bottom
+
+    low, high = np.quantile(rates(after) - rates(before), (0.025, 0.975))
+    value = ratio(after.reshape(-1, 2)) - ratio(before.reshape(-1, 2))
+    return Estimate(value, float(low), float(high), after.shape[1])
 
 
-def _sums(table: pd.DataFrame, model: str, kind: str, k: int) -> pd.DataFrame:
+def _sums(tasks: pd.DataFrame, model: str, kind: str, k: int) -> pd.DataFrame:
     """A rate's numerators and denominators by problem; like for like, those of the gain over the SFT model."""
     if kind == "alike":
-        return like_for_like(table, SFT, model, "explain")[["gain", "weight"]]
-    mine = table[table["model"] == model]
+        return like_for_like(tasks, SFT, model, "explain")[["gain", "weight"]]
+    mine = tasks[tasks["model"] == model]
     if kind == "repair":
         columns = ["explain fixed", "explain sent"]
     else:
@@ -140,35 +152,47 @@ RATES = {
 }  # fmt: skip
 
 
-def _gain(tasks: pd.DataFrame, found: list[Cell], kind: str, k: int = 1) -> Estimate:
-    """What a variant's trainings change over the SFT model, in points."""
-    before = _sums(tasks, SFT, kind, k)  # like for like: 0 of what was repaired
-    after = [_sums(tasks, cell.label, kind, k).reindex(before.index, fill_value=0) for cell in found]
-    return contrast(np.stack(after), before.to_numpy())
+def _gain(tasks: pd.DataFrame, found: list[Cell], kind: str, k: int = 1, than: list[Cell] | None = None) -> Estimate:
+    """What trainings change over the SFT model, in points; ``than``: over the trainings with the same seeds."""
+    sft = _sums(tasks, SFT, kind, k)  # like for like: 0 of what was repaired
+
+    def sums(cells: list[Cell]) -> np.ndarray:
+        return np.stack([_sums(tasks, cell.label, kind, k).reindex(sft.index, fill_value=0) for cell in cells])
+
+    return contrast(sums(found), sft.to_numpy() if than is None else sums(than))
 
 
-def _tasks(attempts: Mapping[str, Attempts], p: Params) -> pd.DataFrame:
-    return task_table(attempts, {b.name: b.problems for b in evaluate.load_benchmarks(p, ["chat"])})
+def task_table(attempts: Mapping[str, Attempts], p: Params) -> pd.DataFrame:
+    """The attempts counted by model, benchmark and task, as in ``repair_metrics.task_table``."""
+    return repair_metrics.task_table(attempts, {b.name: b.problems for b in evaluate.load_benchmarks(p, ["chat"])})
 
 
-def gains(found: list[Cell], attempts: Mapping[str, Attempts], p: Params) -> pd.DataFrame:
-    """What each variant changes over the SFT model, in points: columns variant, what, seeds, rate, value, low, high."""
-    tasks = _tasks(attempts, p)
+def gains(found: list[Cell], tasks: pd.DataFrame) -> pd.DataFrame:
+    """What each variant changes, in points: columns variant, what, seeds, than, rate, value, low, high.
+
+    ``than`` is the SFT model or, where the paper's setting was trained too, that with the same seeds.
+    """
+    by_variant = {variant: [cell for cell in found if cell.variant == variant] for variant in _variants(found)}
     rows = []
-    for variant in dict.fromkeys(cell.variant for cell in found):
-        mine = [cell for cell in found if cell.variant == variant]
+    for variant, mine in by_variant.items():
         about = {"variant": variant, "what": WHAT[variant], "seeds": len(mine)}
-        for kind, name in RATES.items():
-            rows.append({**about, "rate": name, **interval(_gain(tasks, mine, kind))})
-    return pd.DataFrame(rows, columns=["variant", "what", "seeds", "rate", "value", "low", "high"])
+        others = {SFT: None} | ({"paper": by_variant["paper"]} if "paper" in by_variant and variant != "paper" else {})
+        for than, other in others.items():
+            for kind, name in RATES.items():
+                estimate = interval(_gain(tasks, mine, kind, than=other))
+                rows.append({**about, "than": than, "rate": name, **estimate})
+    return pd.DataFrame(rows, columns=["variant", "what", "seeds", "than", "rate", "value", "low", "high"])
 
 
-def headline(found: list[Cell], attempts: Mapping[str, Attempts], p: Params) -> dict[str, dict[str, Any]]:
+def _variants(found: list[Cell]) -> list[str]:
+    return list(dict.fromkeys(cell.variant for cell in found))
+
+
+def headline(found: list[Cell], tasks: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """The gains of the run's own settings after explain + refine, over seeds, as ``headline.gains`` has one seed's."""
     mine = [cell for cell in found if cell.variant == OWN]
     if not mine:
         return {}
-    tasks = _tasks(attempts, p)
     before = tasks[tasks["model"] == SFT]
     about = {"n_problems": len(before), "n_samples": int(before["samples"].sum()), "n_seeds": len(mine)}
     wanted = {f"pass@{k}": ("explain", k) for k in ks_of(tasks)} | {RATE: ("repair", 1), LIKE_FOR_LIKE: ("alike", 1)}
@@ -184,12 +208,19 @@ def table(gained: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     """A row for each variant: its gains with intervals, and where rewards and KL ended, means over seeds."""
     rows = []
     for (variant, what, seeds), part in gained.groupby(["variant", "what", "seeds"], sort=False):
-        gain = {f"{r.rate}, gain": f"{r.value:+.1f} [{r.low:+.1f}, {r.high:+.1f}]" for r in part.itertuples()}
+        over = part[part["than"] == SFT]
+        gain = {f"{r.rate}, gain": _signed(r) for r in over.itertuples()}
+        against = part[(part["than"] != SFT) & (part["rate"] == RATES["explain"])]
+        gain |= {f"{r.rate}, less the paper's": _signed(r) for r in against.itertuples()}
         logs = [log(cell) for cell in found if cell.variant == variant]
         lasts = pd.concat([one[-max(1, len(one) // 5) :] for one in logs])
         ends = {f"{name} at the end": lasts[column].mean() for column, name in ENDS.items() if column in lasts}
         rows.append({"variant": variant, "what": what, "seeds": seeds, **gain, **ends})
     return pd.DataFrame(rows)
+
+
+def _signed(row: Any) -> str:
+    return f"{row.value:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
 
 
 ENDS = {"rollout/explanation reward": "R(e)", "rollout/code reward": "R(r)", "rollout/kl": "KL"}

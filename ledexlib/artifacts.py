@@ -230,9 +230,11 @@ class Progress:
         write_json(self.path, {**counts, "rate": rate, "seconds_left": left, "time": time.time()}, sync=False)
 
     def close(self) -> None:
-        """Write and print the last state."""
+        """Write the last state; print it unless all was there before."""
         elapsed = time.monotonic() - self._start
         self._write(elapsed)
+        if self._before and self._before == self.total:
+            return  # a stage that goes on has hundreds of finished parts
         new = self.count - self._before
         before = f", {self._before:,} of them made before" if self._before else ""
         print(f"{self.label} {self.count:,}/{self.total:,}{before}, {new:,} in {duration(elapsed)}", flush=True)

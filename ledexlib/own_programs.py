@@ -35,6 +35,12 @@ def write(problems: Sequence[Problem], model: Path, p: Params, folder: Path) -> 
     collect.judge(solutions.read(), problems, p, verdicts, progress)
 
 
+def take_over(earlier: Path, folder: Path) -> None:
+    """Copy the programs and verdicts of a folder that ``write`` filled with the same model, problems and settings."""
+    for name, record in ((SOLUTIONS, Solution), (VERDICTS, Judged)):
+        JsonLines(folder / name, record).append(JsonLines(earlier / name, record))
+
+
 def read(folder: Path) -> list[Solution]:
     """The different wrong programs that ``write`` left in the folder, with their verdicts."""
     if not (folder / VERDICTS).exists():

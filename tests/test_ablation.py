@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tiny_runs
 
-from ledexlib import ablation, plots
-from ledexlib.artifacts import Progress
+from ledexlib import ablation, own_programs, plots
+from ledexlib.artifacts import JsonLines, Progress
 from ledexlib.params import ParameterError
+from ledexlib.records import Solution
 from ledexlib.runs import Needed
 
 
@@ -21,6 +22,16 @@ def test_a_contrast_by_hand():
     # The least: the first seed twice, the first problem twice; the most: the second seed and problem
     assert found.low == pytest.approx(0) and found.high == pytest.approx(50)
     assert ablation.contrast(after[:1], before).low == 0 and ablation.contrast(before[None], before).high == 0
+
+
+def test_a_contrast_with_trainings_of_the_same_seeds_by_hand():
+    """The second seed does better by one of eight than the first in both, which says nothing about the difference."""
+    before = np.array([[[1, 4], [1, 4]], [[2, 4], [1, 4]]])
+    after = before + np.array([[1, 0], [0, 0]])
+    found = ablation.contrast(after, before)
+    assert found.value == pytest.approx(100 / 8)
+    assert (found.low, found.high) == (pytest.approx(0), pytest.approx(25))  # the second problem twice, the first twice
+    assert ablation.contrast(before, before) == (0, 0, 0, 2)
 
 
 def test_every_variant_is_the_papers_setting_with_one_thing_changed():
@@ -71,17 +82,40 @@ def test_what_was_trained_and_evaluated_is_not_made_again(run):
     more = p.model_copy(update={"ablations": ["grpo", "paper"], "n_unbroken": 0})
     again = dict(ablation.make(ablation.cells(more, stage), more, stage))
     assert [path.stat().st_mtime_ns for path in made + kept] == times and list(again)[1] == "grpo-0"
-    gained = ablation.gains(cells, attempts, p)
-    assert list(gained["rate"]) == list(ablation.RATES.values()) * 2 and gained[["low", "high"]].notna().all(axis=None)
-    assert ablation.headline(cells, attempts, p) == {}, "none of them are the run's own settings"
+    tasks = ablation.task_table(attempts, p)
+    gained = ablation.gains(cells, tasks)
+    assert list(gained["rate"]) == list(ablation.RATES.values()) * 3 and gained[["low", "high"]].notna().all(axis=None)
+    pairs = list(dict.fromkeys(zip(gained["variant"], gained["than"], strict=True)))
+    assert pairs == [("paper", "04_sft"), ("grpo", "04_sft"), ("grpo", "paper")]
+    by = gained.set_index(["variant", "than", "rate"])["value"]
+    for rate in (ablation.RATES["explain"], ablation.RATES["initial"]):
+        less = by["grpo", "04_sft", rate] - by["paper", "04_sft", rate]
+        assert by["grpo", "paper", rate] == pytest.approx(less)
+    assert ablation.headline(cells, tasks) == {}, "none of them are the run's own settings"
     own = [ablation.Cell("own", cell.seed, cell.params, cell.folder) for cell in cells[:1]]
-    over = ablation.headline(own, {"own-0": attempts[cells[0].label], **attempts}, p)["rl_over_sft"]
-    first = gained.set_index(["variant", "rate"]).loc[("paper", ablation.RATES["explain"])]
-    assert (over["pass@1"]["points"], over["pass@1"]["n_seeds"]) == (round(first["value"], 2), 1)
+    as_own = ablation.task_table({"own-0": attempts[cells[0].label], **attempts}, p)
+    over = ablation.headline(own, as_own)["rl_over_sft"]
+    papers = round(by["paper", "04_sft", ablation.RATES["explain"]], 2)
+    assert (over["pass@1"]["points"], over["pass@1"]["n_seeds"]) == (papers, 1)
     table = ablation.table(gained, cells)
     assert list(table["variant"]) == ["paper", "grpo"] and table["R(r) at the end"].notna().all()
-    assert len(plots.ablation(gained).axes) == 4
+    assert len(plots.ablation(gained).axes) == 5
     assert len(plots.variants([ablation.log(cell) for cell in cells]).axes) == 3
+
+
+def test_cells_of_a_seed_repair_the_same_programs_which_are_written_once(run):
+    p, stage = run
+    own = {"ppo_programs": "own", "reward_references": "task", "n_solutions": 2, "solution_max_tokens": 8}
+    found = ablation.cells(p.model_copy(update=own), stage)
+    made = ablation.make(found, p, stage)
+    assert [next(made)[0], next(made)[0]] == ["04_sft", "paper-0"]
+    first, second = (cell.folder / own_programs.SOLUTIONS for cell in found)
+    written = JsonLines(first, Solution).read()
+    marked = [written[0].model_copy(update={"completion": "marked"}), *written[1:]]  # what sampling would not repeat
+    first.unlink()
+    JsonLines(first, Solution).append(marked)
+    assert next(made)[0] == "grpo-0"
+    assert JsonLines(second, Solution).read() == marked
 
 
 def test_cells_are_told_apart_by_what_they_follow_from(run):

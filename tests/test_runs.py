@@ -269,6 +269,8 @@ def test_progress_counts_writes_and_prints_rarely(tmp_path, monkeypatch, capsys)
     assert lines[-1] == "items 7,210/7,210, 10 of them made before, 7,200 in 1 h 00 min" and len(lines) == 10
     state = artifacts.read_json(tmp_path / "progress.json")
     assert state["count"] == 7210 and state["rate"] == 2 and state["seconds_left"] == 0
+    artifacts.Progress(tmp_path, 7210, "items", done=7210).close()
+    assert capsys.readouterr().out == "" and artifacts.read_json(tmp_path / "progress.json")["count"] == 7210
 
 
 def test_relative_paths_start_at_the_repository(tmp_path, monkeypatch):

@@ -117,16 +117,19 @@ def update_seconds(log: pd.DataFrame) -> Figure:
 
 
 def ablation(gained: pd.DataFrame) -> Figure:
-    """What variants change over the SFT model. Columns as in ``ablation.gains``."""
+    """What variants change over the SFT model, and over the paper's setting. Columns as in ``ablation.gains``."""
     rates, variants = list(dict.fromkeys(gained["rate"])), list(dict.fromkeys(gained["variant"]))
-    width, height = 4.2 * len(rates), 1.6 + 0.35 * len(variants)
-    fig, axes = plt.subplots(1, len(rates), figsize=(width, height), sharey=True, squeeze=False)
-    for ax, rate, colour in zip(axes.flat, rates, LINES, strict=False):
-        part = gained[gained["rate"] == rate].set_index("variant").loc[variants]
+    panels = [(than, rate) for than in dict.fromkeys(gained["than"]) for rate in rates][: len(rates) + 1]
+    width, height = 3.6 * len(panels), 1.6 + 0.35 * len(variants)
+    fig, axes = plt.subplots(1, len(panels), figsize=(width, height), sharey=True, squeeze=False)
+    for ax, (than, rate) in zip(axes.flat, panels, strict=True):
+        part = gained[(gained["than"] == than) & (gained["rate"] == rate)].set_index("variant").reindex(variants)
         errors = [part["value"] - part["low"], part["high"] - part["value"]]
+        colour = LINES[rates.index(rate)]
         ax.errorbar(part["value"], range(len(variants)), xerr=errors, fmt="o", color=colour, capsize=3)
         ax.axvline(0, color="0.6", linewidth=1)
-        ax.set(title=f"{rate}\nRL less SFT", xlabel="points, 95 % interval", yticks=range(len(variants)))
+        other = "the paper's setting" if than == "paper" else "the fine-tuned model"
+        ax.set(title=f"{rate}\nless {other}", xlabel="points, 95 % interval", yticks=range(len(variants)))
         ax.set_yticklabels(variants)
     axes.flat[0].invert_yaxis()
     fig.tight_layout()
