@@ -28,22 +28,19 @@ from ledexlib.runs import NOT_IN_KEY, Stage, run_folder
 from ledexlib.vocabulary import Params
 
 SFT = "04_sft"
-PAPER = {
-    "ppo_algorithm": "ppo", "ppo_credit": "paper", "code_reward": "both", "explanation_weight": 1.0,
-    "explanation_when_passed": False,
-}  # fmt: skip
-VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {  # what each one is, and how it differs from the paper's
-    "paper": ("as the paper's formula", {}),
+OWN = "own"
+VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {  # what each one is, and what it changes in the run's settings
+    OWN: ("the run's own settings", {}),
+    "paper": ("the explanation sees R(e) and later R(r)", {"ppo_credit": "paper"}),
     "isolated": ("the explanation sees R(e) alone", {"ppo_credit": "isolated"}),
     "single": ("one reward at the end", {"ppo_credit": "single"}),
-    "grpo": ("GRPO instead of PPO", {"ppo_algorithm": "grpo"}),
+    "ppo": ("PPO with a value head", {"ppo_algorithm": "ppo"}),
+    "grpo": ("GRPO, without a critic", {"ppo_algorithm": "grpo"}),
     "codebleu": ("R(r) from CodeBLEU only", {"code_reward": "codebleu"}),
     "tests": ("R(r) from tests only", {"code_reward": "tests"}),
     "silent": ("no explanation reward", {"explanation_weight": 0.0}),
     "gated": ("R(e) only if the tests pass", {"explanation_when_passed": True}),
 }
-OWN = "own"  # no variant of the paper's setting: the run's own parameters, to see them with several seeds
-WHAT = {OWN: "the run's own settings", **{variant: what for variant, (what, _) in VARIANTS.items()}}
 
 
 @dataclass(frozen=True)
@@ -66,15 +63,23 @@ def cells(p: Params, stage: Stage) -> list[Cell]:
         raise ParameterError(f"ablations = {p.ablations}: a variant is listed twice")
     found = []
     for variant in p.ablations:
-        if variant not in WHAT:
-            near = difflib.get_close_matches(variant, WHAT, n=1, cutoff=0.0)[0]
-            raise ParameterError(f"ablations: '{variant}' is none of {', '.join(WHAT)}; did you mean '{near}'?")
-        changes = {} if variant == OWN else {**PAPER, **VARIANTS[variant][1]}
+        changed = p.model_copy(update=_changes(variant, p))
         for seed in range(p.seed, p.seed + p.ablation_seeds):
-            mine = p.model_copy(update={**changes, "seed": seed})
+            mine = changed.model_copy(update={"seed": seed})
             ppo.check(mine)
             found.append(Cell(variant, seed, mine, _folder(mine, variant, stage)))
     return found
+
+
+def _changes(variant: str, p: Params) -> dict[str, Any]:
+    if variant not in VARIANTS:
+        near = difflib.get_close_matches(variant, VARIANTS, n=1, cutoff=0.0)[0]
+        raise ParameterError(f"ablations: '{variant}' is none of {', '.join(VARIANTS)}; did you mean '{near}'?")
+    changes = VARIANTS[variant][1]
+    if variant != OWN and all(getattr(p, name) == value for name, value in changes.items()):
+        stated = ", ".join(f"{name} = {value}" for name, value in changes.items())
+        raise ParameterError(f"ablations: '{variant}' changes nothing, the run has {stated} already; '{OWN}' is that")
+    return changes
 
 
 def _folder(p: Params, variant: str, stage: Stage) -> Path:
@@ -170,13 +175,13 @@ def task_table(attempts: Mapping[str, Attempts], p: Params) -> pd.DataFrame:
 def gains(found: list[Cell], tasks: pd.DataFrame) -> pd.DataFrame:
     """What each variant changes, in points: columns variant, what, seeds, than, rate, value, low, high.
 
-    ``than`` is the SFT model or, where the paper's setting was trained too, that with the same seeds.
+    ``than`` is the SFT model or, where the run's own settings were trained too, those with the same seeds.
     """
     by_variant = {variant: [cell for cell in found if cell.variant == variant] for variant in _variants(found)}
     rows = []
     for variant, mine in by_variant.items():
-        about = {"variant": variant, "what": WHAT[variant], "seeds": len(mine)}
-        others = {SFT: None} | ({"paper": by_variant["paper"]} if "paper" in by_variant and variant != "paper" else {})
+        about = {"variant": variant, "what": VARIANTS[variant][0], "seeds": len(mine)}
+        others = {SFT: None} | ({OWN: by_variant[OWN]} if OWN in by_variant and variant != OWN else {})
         for than, other in others.items():
             for kind, name in RATES.items():
                 estimate = interval(_gain(tasks, mine, kind, than=other))
@@ -210,8 +215,8 @@ def table(gained: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     for (variant, what, seeds), part in gained.groupby(["variant", "what", "seeds"], sort=False):
         over = part[part["than"] == SFT]
         gain = {f"{r.rate}, gain": _signed(r) for r in over.itertuples()}
-        against = part[(part["than"] != SFT) & (part["rate"] == RATES["explain"])]
-        gain |= {f"{r.rate}, less the paper's": _signed(r) for r in against.itertuples()}
+        against = part[(part["than"] == OWN) & (part["rate"] == RATES["explain"])]
+        gain |= {f"{r.rate}, less {OWN}": _signed(r) for r in against.itertuples()}
         logs = [log(cell) for cell in found if cell.variant == variant]
         lasts = pd.concat([one[-max(1, len(one) // 5) :] for one in logs])
         ends = {f"{name} at the end": lasts[column].mean() for column, name in ENDS.items() if column in lasts}

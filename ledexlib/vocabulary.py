@@ -316,7 +316,7 @@ class Params(BaseModel):
         None, description="accelerate's configuration file for them, such as for FSDP or DeepSpeed"
     )
     ablations: list[str] = Field(
-        ["paper", "isolated", "single", "grpo", "codebleu", "tests", "silent", "gated"],
+        ["own", "isolated", "single", "grpo", "codebleu", "tests", "silent", "gated"],
         description="rewards and credit modes that are trained and compared, by their names in ledexlib/ablation.py",
     )
     ablation_seeds: int = Field(3, ge=1, description="trainings of each of them, with seeds from `seed` on")

@@ -34,19 +34,19 @@ def test_a_contrast_with_trainings_of_the_same_seeds_by_hand():
     assert ablation.contrast(before, before) == (0, 0, 0, 2)
 
 
-def test_every_variant_is_the_papers_setting_with_one_thing_changed():
+def test_every_variant_changes_one_thing():
     changed = [changes for _, changes in ablation.VARIANTS.values()]
     assert changed[0] == {} and all(len(changes) == 1 for changes in changed[1:])
-    assert all(ablation.PAPER[name] != value for changes in changed for name, value in changes.items())
     assert len({str(changes) for changes in changed}) == len(changed)
 
 
-def test_the_runs_own_settings_are_trained_as_they_are(run):
+def test_all_else_is_as_the_run_has_it(run):
     p, stage = run
-    own = p.model_copy(update={"ablations": ["own", "paper"], "ablation_seeds": 2, "ppo_algorithm": "grpo"})
-    mine, other, paper, _ = ablation.cells(own, stage)
+    own = p.model_copy(update={"ablations": ["own", "single"], "ablation_seeds": 2, "ppo_algorithm": "grpo"})
+    mine, other, single, _ = ablation.cells(own, stage)
     assert (mine.label, other.label) == ("own-0", "own-1") and mine.params == own
-    assert other.params == own.model_copy(update={"seed": 1}) and paper.params.ppo_algorithm == "ppo"
+    assert other.params == own.model_copy(update={"seed": 1})
+    assert single.params == own.model_copy(update={"ppo_credit": "single"})
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "r"
     p = tiny_runs.make_run(
         folder, tiny_runs.make_model("llama", tmp_path_factory.mktemp("llama")), ppo_steps=1, ppo_epochs=1,
-        ablations=["paper", "grpo"], ablation_seeds=1, evaluate_benchmarks=["mini-mbpp"], evaluate_max_problems=2,
+        ablations=["own", "grpo"], ablation_seeds=1, evaluate_benchmarks=["mini-mbpp"], evaluate_max_problems=2,
         n_samples=2, evaluate_max_tokens=6,
     )  # fmt: skip
     (folder / "09_ablations").mkdir()
@@ -72,33 +72,30 @@ def run(tmp_path_factory):
 def test_what_was_trained_and_evaluated_is_not_made_again(run):
     p, stage = run
     cells = ablation.cells(p, stage)
-    assert [cell.label for cell in cells] == ["paper-0", "grpo-0"]
+    assert [cell.label for cell in cells] == ["own-0", "grpo-0"]
     attempts = dict(ablation.make(cells, p, stage))
-    assert list(attempts) == ["04_sft", "paper-0", "grpo-0"]
+    assert list(attempts) == ["04_sft", "own-0", "grpo-0"]
     made = [cell.folder / "model" / "model.safetensors" for cell in cells]
     kept = [path for cell in cells for path in cell.folder.rglob("completions.jsonl")]
     assert len(kept) == 2
     times = [path.stat().st_mtime_ns for path in made + kept]
-    more = p.model_copy(update={"ablations": ["grpo", "paper"], "n_unbroken": 0})
+    more = p.model_copy(update={"ablations": ["grpo", "own"], "n_unbroken": 0})
     again = dict(ablation.make(ablation.cells(more, stage), more, stage))
     assert [path.stat().st_mtime_ns for path in made + kept] == times and list(again)[1] == "grpo-0"
     tasks = ablation.task_table(attempts, p)
     gained = ablation.gains(cells, tasks)
     assert list(gained["rate"]) == list(ablation.RATES.values()) * 3 and gained[["low", "high"]].notna().all(axis=None)
     pairs = list(dict.fromkeys(zip(gained["variant"], gained["than"], strict=True)))
-    assert pairs == [("paper", "04_sft"), ("grpo", "04_sft"), ("grpo", "paper")]
+    assert pairs == [("own", "04_sft"), ("grpo", "04_sft"), ("grpo", "own")]
     by = gained.set_index(["variant", "than", "rate"])["value"]
     for rate in (ablation.RATES["explain"], ablation.RATES["initial"]):
-        less = by["grpo", "04_sft", rate] - by["paper", "04_sft", rate]
-        assert by["grpo", "paper", rate] == pytest.approx(less)
-    assert ablation.headline(cells, tasks) == {}, "none of them are the run's own settings"
-    own = [ablation.Cell("own", cell.seed, cell.params, cell.folder) for cell in cells[:1]]
-    as_own = ablation.task_table({"own-0": attempts[cells[0].label], **attempts}, p)
-    over = ablation.headline(own, as_own)["rl_over_sft"]
-    papers = round(by["paper", "04_sft", ablation.RATES["explain"]], 2)
-    assert (over["pass@1"]["points"], over["pass@1"]["n_seeds"]) == (papers, 1)
+        less = by["grpo", "04_sft", rate] - by["own", "04_sft", rate]
+        assert by["grpo", "own", rate] == pytest.approx(less)
+    over = ablation.headline(cells, tasks)["rl_over_sft"]["pass@1"]
+    assert (over["points"], over["n_seeds"]) == (round(by["own", "04_sft", ablation.RATES["explain"]], 2), 1)
+    assert ablation.headline(cells[1:], tasks) == {}, "the run's own settings are not among them"
     table = ablation.table(gained, cells)
-    assert list(table["variant"]) == ["paper", "grpo"] and table["R(r) at the end"].notna().all()
+    assert list(table["variant"]) == ["own", "grpo"] and table["R(r) at the end"].notna().all()
     assert len(plots.ablation(gained).axes) == 5
     assert len(plots.variants([ablation.log(cell) for cell in cells]).axes) == 3
 
@@ -108,7 +105,7 @@ def test_cells_of_a_seed_repair_the_same_programs_which_are_written_once(run):
     own = {"ppo_programs": "own", "reward_references": "task", "n_solutions": 2, "solution_max_tokens": 8}
     found = ablation.cells(p.model_copy(update=own), stage)
     made = ablation.make(found, p, stage)
-    assert [next(made)[0], next(made)[0]] == ["04_sft", "paper-0"]
+    assert [next(made)[0], next(made)[0]] == ["04_sft", "own-0"]
     first, second = (cell.folder / own_programs.SOLUTIONS for cell in found)
     written = JsonLines(first, Solution).read()
     marked = [written[0].model_copy(update={"completion": "marked"}), *written[1:]]  # what sampling would not repeat
@@ -121,9 +118,9 @@ def test_cells_of_a_seed_repair_the_same_programs_which_are_written_once(run):
 def test_cells_are_told_apart_by_what_they_follow_from(run):
     p, stage = run
     (first, *_) = ablation.cells(p, stage)
-    for update in ({"ppo_lr": 1e-5}, {"seed": 1}, {"explanation_clip": True}):
+    for update in ({"ppo_lr": 1e-5}, {"seed": 1}, {"explanation_clip": True}, {"ppo_credit": "single"}):
         assert ablation.cells(p.model_copy(update=update), stage)[0].folder != first.folder
-    for update in ({"ppo_save_every": 3}, {"n_samples": 5}, {"ppo_credit": "single"}):
+    for update in ({"ppo_save_every": 3}, {"n_samples": 5}, {"evaluate_temperature": 0.1}):
         assert ablation.cells(p.model_copy(update=update), stage)[0].folder == first.folder
     seeds = ablation.cells(p.model_copy(update={"ablation_seeds": 3}), stage)
     assert [cell.seed for cell in seeds] == [0, 1, 2] * 2 and len({cell.folder for cell in seeds}) == 6
@@ -131,7 +128,11 @@ def test_cells_are_told_apart_by_what_they_follow_from(run):
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [(["papre"], "did you mean 'paper'"), (["paper", "paper"], "listed twice")],
+    [
+        (["papre"], "did you mean 'paper'"),
+        (["own", "own"], "listed twice"),
+        (["own", "ppo"], "'ppo' changes nothing, the run has ppo_algorithm = ppo already; 'own' is that"),
+    ],
 )
 def test_variants_that_are_not_there_are_refused(run, names, message):
     p, stage = run

@@ -117,7 +117,7 @@ def update_seconds(log: pd.DataFrame) -> Figure:
 
 
 def ablation(gained: pd.DataFrame) -> Figure:
-    """What variants change over the SFT model, and over the paper's setting. Columns as in ``ablation.gains``."""
+    """What variants change over the SFT model, and over the run's own settings. Columns as in ``ablation.gains``."""
     rates, variants = list(dict.fromkeys(gained["rate"])), list(dict.fromkeys(gained["variant"]))
     panels = [(than, rate) for than in dict.fromkeys(gained["than"]) for rate in rates][: len(rates) + 1]
     width, height = 3.6 * len(panels), 1.6 + 0.35 * len(variants)
@@ -128,7 +128,7 @@ def ablation(gained: pd.DataFrame) -> Figure:
         colour = LINES[rates.index(rate)]
         ax.errorbar(part["value"], range(len(variants)), xerr=errors, fmt="o", color=colour, capsize=3)
         ax.axvline(0, color="0.6", linewidth=1)
-        other = "the paper's setting" if than == "paper" else "the fine-tuned model"
+        other = "the run's own settings" if than == "own" else "the fine-tuned model"
         ax.set(title=f"{rate}\nless {other}", xlabel="points, 95 % interval", yticks=range(len(variants)))
         ax.set_yticklabels(variants)
     axes.flat[0].invert_yaxis()
