@@ -70,12 +70,16 @@ def write_attempts(folder: Path, by_benchmark: Attempts) -> None:
 def examples(found: Mapping[str, Attempts], n: int) -> list[tuple[Solution, Refinement]]:
     """Repairs that pass, to read: of the last model, of different tasks, explained ones where there are some."""
     label, by_benchmark = list(found.items())[-1]
-    picked: dict[str, tuple[Solution, Refinement]] = {}
-    for attempt in (attempt for attempts in by_benchmark.values() for attempt in attempts):
-        for repair in (attempt.repairs.get(way) for way in reversed(WAYS)):
-            if attempt.fails and repair and repair.verdict.passed and attempt.task_id not in picked:
+    failed = [attempt for attempts in by_benchmark.values() for attempt in attempts if attempt.fails]
+    for way in reversed(WAYS):
+        picked: dict[str, tuple[Solution, Refinement]] = {}
+        for attempt in failed:
+            repair = attempt.repairs.get(way)
+            if repair and repair.verdict.passed and attempt.task_id not in picked:
                 picked[attempt.task_id] = _pair(attempt, repair, stage_of(label))
-    return list(picked.values())[:: max(1, len(picked) // max(1, n))][:n]
+        if picked:
+            return list(picked.values())[:: max(1, len(picked) // max(1, n))][:n]
+    return []
 
 
 def _pair(attempt: Attempt, repair: Repair, model: str) -> tuple[Solution, Refinement]:

@@ -218,6 +218,7 @@ def model_card(p: Params, folder: Path) -> str:
     """A Markdown card that says what the model is, how it was trained and what came of it."""
     log = read_log(folder).read()
     few = max(1, len(log) // 10)
+    batches = "batch" if few == 1 else f"{few} batches"
 
     def mean(rows: Sequence[Update], name: str) -> str:
         values = [v for row in rows if (v := row.metrics.get(name)) is not None]
@@ -238,7 +239,7 @@ tags: [ledex, ppo, trl]
 
 Run `{p.run}`, seed {p.seed}: {len(log)} batches of {p.ppo_batch} answers; wrong programs of {p.benchmark} ({p.split}).
 {(folder / STOPPED).read_text() if (folder / STOPPED).exists() else ""}
-| means over answers | first {few} batches | last {few} batches |
+| means over answers | first {batches} | last {batches} |
 |-|-|-|
 {came}
 

@@ -81,6 +81,12 @@ def ask_messages(problem: Problem, wrong: Solution, explain: bool) -> tuple[Mess
     return tuple(prompts.refine_messages(problem, wrong.code, wrong.verdict.feedback, explain))
 
 
+def typical(asks: Sequence[Ask]) -> Ask:
+    """A prompt to look at: of median length, among those that ask for an explanation if any do."""
+    among = [ask for ask in asks if ask.explain] or asks
+    return sorted(among, key=lambda ask: ask.tokens)[len(among) // 2]
+
+
 def order(asks: Sequence[Ask], share: float, n: int, seed: int) -> list[int]:
     """The numbers of ``n`` prompts in the order of training, of which this share, evenly spread, are explained.
 

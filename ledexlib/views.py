@@ -24,10 +24,10 @@ def _part(label: str, body: str) -> str:
     return f'<div style="{LABEL}">{escape(label)}</div>{body}'
 
 
-def _code(text: str) -> str:
+def _code(text: str, look: str = "") -> str:
     """Code, its long lines wrapped: a task is a sentence above its tests."""
     wrapped = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"  # at spaces, whatever the page says
-    return f'<pre style="{CODE};{wrapped}">{escape(text)}</pre>'
+    return f'<pre style="{CODE};{wrapped};{look}">{escape(text)}</pre>'
 
 
 def _text(text: str) -> str:
@@ -85,8 +85,7 @@ def conversation(messages: Sequence[Mapping[str, str]], title: str) -> HTML:
     """A conversation with its last turn, the one that is learned or was answered, marked."""
     *before, last = messages
     turns = [_part(message["role"], _code(message["content"])) for message in before]
-    marked = f'<pre style="{CODE};{ADDED};white-space:pre-wrap">{escape(last["content"])}</pre>'
-    return _box(_part(title, ""), *turns, _part(last["role"], marked))
+    return _box(_part(title, ""), *turns, _part(last["role"], _code(last["content"], ADDED)))
 
 
 def table(shown: pd.DataFrame, caption: str) -> HTML:

@@ -111,6 +111,15 @@ def test_prompts_come_in_the_wanted_mixture_each_before_any_again(scorer):
     assert rollouts.order(asks, 0.5, 24, seed=1) != rollouts.order(asks, 0.5, 24, seed=2)
 
 
+def test_a_typical_prompt_is_explained_and_of_median_length():
+    def ask(tokens, explain):
+        return rollouts.Ask(solution_id="s", task_id="t", explain=explain, messages=(), tokens=tokens)
+
+    short, middle, long, plain = ask(3, True), ask(5, True), ask(90, True), ask(4, False)
+    assert rollouts.typical([plain, long, short, middle]) == middle
+    assert rollouts.typical([plain]) == plain
+
+
 # The judge
 
 

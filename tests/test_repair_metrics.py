@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ledexlib import comparisons
 from ledexlib import repair_metrics as rm
 from ledexlib.artifacts import write_json
+from ledexlib.attempts import examples
 from ledexlib.headline import gains, of_run
 from ledexlib.records import Assertion, Attempt, Problem, Repair, Verdict
 
@@ -49,6 +50,14 @@ TRIED = (
     attempt("b/2", 0, "f", "p", "p"), attempt("b/2", 1, "f", "p", "f"), attempt("b/2", 2, "f", "f", "f"),
     attempt("b/2", 3, "f", "f", "p"),
 )  # fmt: skip
+
+
+def test_repairs_to_read_pass_and_are_explained_if_any_that_pass_are():
+    shown = examples({"other": {}, "m": {"b": TRIED}}, 4)
+    assert [(wrong.id, repair.verdict.passed) for wrong, repair in shown] == [("b/2/0", True)]
+    plain = [a.model_copy(update={"repairs": {k: v for k, v in a.repairs.items() if k == "refine"}}) for a in TRIED]
+    assert [wrong.id for wrong, _ in examples({"m": {"b": plain}}, 4)] == ["b/1/2", "b/2/0"]
+    assert examples({"m": {"b": TRIED[:2]}}, 4) == []
 
 
 def test_the_counts_of_a_task():
