@@ -23,7 +23,7 @@ from ledexlib.kept import Candidate, settings
 from ledexlib.metrics import Estimate, ratio, resamples
 from ledexlib.params import ParameterError
 from ledexlib.records import content_id
-from ledexlib.repair_metrics import interval, ks_of, with_pass_at
+from ledexlib.repair_metrics import INVENTED, interval, ks_of, with_pass_at
 from ledexlib.runs import NOT_IN_KEY, Stage, run_folder
 from ledexlib.vocabulary import Params
 
@@ -145,15 +145,17 @@ def _sums(tasks: pd.DataFrame, model: str, kind: str, k: int) -> pd.DataFrame:
     if kind == "alike":
         return like_for_like(tasks, SFT, model, "explain")[["gain", "weight"]]
     mine = tasks[tasks["model"] == model]
-    if kind == "repair":
-        columns = ["explain fixed", "explain sent"]
+    if kind in COUNTED:
+        columns = COUNTED[kind]
     else:
         mine, columns = with_pass_at(mine, kind, k), ["pass", "one"]
     return mine.groupby("problem")[columns].sum()
 
 
+COUNTED = {"repair": ["explain fixed", "explain sent"], "invented": ["explain invented", "explain explained"]}
 RATES = {
-    "explain": "explain + refine pass@1", "repair": RATE, "alike": LIKE_FOR_LIKE, "initial": "initial pass@1"
+    "explain": "explain + refine pass@1", "repair": RATE, "alike": LIKE_FOR_LIKE, "initial": "initial pass@1",
+    "invented": INVENTED,
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from ledexlib.edits import edits, size
 from ledexlib.kept import EvaluationError, Kept
 from ledexlib.recorded import read_recorded
 from ledexlib.records import Attempt, Problem, Refinement, Repair, Sampling, Solution
-from ledexlib.repair_metrics import WAYS
+from ledexlib.repair_metrics import WAYS, problem_of
 from ledexlib.tables import stage_of
 from ledexlib.vocabulary import Params
 
@@ -75,8 +75,8 @@ def examples(found: Mapping[str, Attempts], n: int) -> list[tuple[Solution, Refi
         picked: dict[str, tuple[Solution, Refinement]] = {}
         for attempt in failed:
             repair = attempt.repairs.get(way)
-            if repair and repair.verdict.passed and attempt.task_id not in picked:
-                picked[attempt.task_id] = _pair(attempt, repair, stage_of(label))
+            if repair and repair.verdict.passed:
+                picked.setdefault(problem_of(attempt.task_id), _pair(attempt, repair, stage_of(label)))
         if picked:
             return list(picked.values())[:: max(1, len(picked) // max(1, n))][:n]
     return []

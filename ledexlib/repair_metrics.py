@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ledexlib import programs
+from ledexlib.explanations import exceptions_in, invented
 from ledexlib.metrics import Estimate, bootstrap_ratio, pass_at_k
 from ledexlib.records import Attempt, Problem
 from ledexlib.trajectories import failure_kind, rates_by_kind
@@ -33,7 +34,9 @@ def task_row(tried: Sequence[Attempt], problem: Problem) -> dict[str, Any]:
     ``samples``, ``wrong``, ``initial`` (programs that pass), ``correct``; and for each way: ``refine`` (passing after
     repair of those that fail) of ``refine samples``; ``sent`` and of them ``fixed``; ``broken`` (expected number of the
     correct programs that would break if all were sent); ``answers`` and of them ``invalid`` (no program that defines
-    what was asked) and ``cut`` (ended by their length).
+    what was asked) and ``cut`` (ended by their length); ``explained`` (explanations of programs that fail) and of them
+    ``invented`` (naming an exception that stands neither in the task, the program nor its feedback); ``raised`` (those
+    whose feedback names an exception) and of them ``named`` (naming it too).
     """
     scored = [a for a in tried if a.verdict.status != "infra"]
     row: dict[str, Any] = {
@@ -55,6 +58,8 @@ def _way_counts(scored: Sequence[Attempt], problem: Problem, way: str) -> dict[s
     correct = [(a, r) for a, r in repaired if a.verdict.passed]
     broken = sum(not r.verdict.passed for _, r in correct) / len(correct) if correct else 0.0
     n_correct = sum(a.verdict.passed for a in scored) if correct else 0
+    explained = [(a, r.explanation) for a, r in sent if r.explanation]
+    raised = [(exceptions_in(a.feedback), said) for a, said in explained if exceptions_in(a.feedback)]
     return {
         "": sum(a.verdict.passed for a in kept) + sum(r.verdict.passed for _, r in sent),
         "samples": len(kept) + len(sent),
@@ -62,6 +67,9 @@ def _way_counts(scored: Sequence[Attempt], problem: Problem, way: str) -> dict[s
         "correct": n_correct, "broken": n_correct * broken,
         "answers": len(repaired), "invalid": sum(not _valid(r.code, problem) for _, r in repaired),
         "cut": sum(not r.finished for _, r in repaired), "tokens": sum(r.tokens for _, r in sent),
+        "explained": len(explained),
+        "invented": sum(bool(invented(said, problem.prompt, a.code, a.feedback)) for a, said in explained),
+        "raised": len(raised), "named": sum(bool(errors & exceptions_in(said)) for errors, said in raised),
     }  # fmt: skip
 
 
@@ -148,11 +156,14 @@ def interval(found: Estimate | None) -> dict[str, float]:
 # Rates of repair
 
 
+INVENTED = "wrong error named"
 RATES = {  # name: numerator and denominator
     "success refinement rate": ("fixed", "sent"),
     "break rate": ("broken", "correct"),
     "invalid output": ("invalid", "answers"),
     "cut off": ("cut", "answers"),
+    "raised error named": ("named", "raised"),
+    INVENTED: ("invented", "explained"),
 }
 
 

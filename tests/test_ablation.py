@@ -96,7 +96,7 @@ def test_what_was_trained_and_evaluated_is_not_made_again(run):
     assert ablation.headline(cells[1:], tasks) == {}, "the run's own settings are not among them"
     table = ablation.table(gained, cells)
     assert list(table["variant"]) == ["own", "grpo"] and table["R(r) at the end"].notna().all()
-    assert len(plots.ablation(gained).axes) == 5
+    assert len(plots.ablation(gained).axes) == 6
     assert len(plots.variants([ablation.log(cell) for cell in cells]).axes) == 3
 
 

@@ -10,6 +10,7 @@ from ledexlib import comparisons
 from ledexlib import repair_metrics as rm
 from ledexlib.artifacts import write_json
 from ledexlib.attempts import examples
+from ledexlib.explanations import exceptions_in, invented
 from ledexlib.headline import gains, of_run
 from ledexlib.records import Assertion, Attempt, Problem, Repair, Verdict
 
@@ -50,6 +51,36 @@ TRIED = (
     attempt("b/2", 0, "f", "p", "p"), attempt("b/2", 1, "f", "p", "f"), attempt("b/2", 2, "f", "f", "f"),
     attempt("b/2", 3, "f", "f", "p"),
 )  # fmt: skip
+
+
+def test_explanations_are_held_to_the_exceptions_that_they_name():
+    def said(index: int, explanation: str | None, feedback: str, fails: bool = True) -> Attempt:
+        tried = attempt("b/1", index, "f" if fails else "p", explain="f")
+        told = {"explain": tried.repairs["explain"].model_copy(update={"explanation": explanation})}
+        return tried.model_copy(update={"repairs": told, "feedback": feedback})
+
+    table = table_of(
+        said(0, "It stops with a KeyError.", "KeyError: 'a'"),
+        said(1, "It stops with a SyntaxError.", "KeyError: 'a'"),  # another one
+        said(2, "It stops with a SyntaxError.", "got 1, expected 2"),  # there is none
+        said(3, "It adds instead of multiplying.", "got 1, expected 2"),
+        said(4, "It uses the wrong key.", "KeyError: 'a'"),  # not named
+        said(5, None, "KeyError: 'a'"),
+        said(6, "It stops with a SyntaxError.", "Every test passes.", fails=False),
+    )
+    (row,) = table.to_dict("records")
+    assert (row["explain explained"], row["explain invented"]) == (5, 2)
+    assert (row["explain raised"], row["explain named"]) == (3, 1)
+    rates = rm.rates(table).set_index(["way", "rate"])["value"]
+    assert rates["explain", "wrong error named"] == pytest.approx(40)
+    assert rates["explain", "raised error named"] == pytest.approx(100 / 3)
+
+
+def test_what_counts_as_an_exception_and_as_invented():
+    text = "A ValueError, no Value error; StopIteration, a TokenizeError of theirs, AssertionError: KeyErrors."
+    assert exceptions_in(text) == {"ValueError", "StopIteration", "TokenizeError"}
+    assert invented("Raise ValueError, not KeyError.", "Raise ValueError if x < 0.", "KeyError: 1") == set()
+    assert invented("Raise ValueError, not KeyError.", "raise KeyError") == {"ValueError"}
 
 
 def test_repairs_to_read_pass_and_are_explained_if_any_that_pass_are():

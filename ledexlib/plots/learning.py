@@ -65,7 +65,7 @@ PANELS: list[tuple[str, str, dict[str, str]]] = [  # title, unit, columns of the
     ("Value", "variance explained", {"explained variance": "explained variance"}),
     ("Lengths", "tokens", {"rollout/tokens": "answer", "rollout/explanation tokens": "explanation"}),
 ]  # fmt: skip
-LINES = ("#0072B2", "#009E73", "#D55E00", "#CC79A7")
+LINES = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 
 
 def reinforcement(log: pd.DataFrame) -> Figure:
@@ -120,9 +120,12 @@ def ablation(gained: pd.DataFrame) -> Figure:
     """What variants change over the SFT model, and over the run's own settings. Columns as in ``ablation.gains``."""
     rates, variants = list(dict.fromkeys(gained["rate"])), list(dict.fromkeys(gained["variant"]))
     panels = [(than, rate) for than in dict.fromkeys(gained["than"]) for rate in rates][: len(rates) + 1]
-    width, height = 3.6 * len(panels), 1.6 + 0.35 * len(variants)
-    fig, axes = plt.subplots(1, len(panels), figsize=(width, height), sharey=True, squeeze=False)
-    for ax, (than, rate) in zip(axes.flat, panels, strict=True):
+    rows = -(-len(panels) // 3)
+    size = (12.6, rows * (1.6 + 0.3 * len(variants)))
+    fig, axes = plt.subplots(rows, 3, figsize=size, sharey=True, squeeze=False)
+    for ax in axes.flat[len(panels) :]:
+        ax.remove()
+    for ax, (than, rate) in zip(axes.flat, panels, strict=False):
         part = gained[(gained["than"] == than) & (gained["rate"] == rate)].set_index("variant").reindex(variants)
         errors = [part["value"] - part["low"], part["high"] - part["value"]]
         colour = LINES[rates.index(rate)]
