@@ -212,22 +212,21 @@ def headline(found: list[Cell], tasks: pd.DataFrame) -> dict[str, dict[str, Any]
 
 
 def table(gained: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
-    """A row for each variant: its gains with intervals, and where rewards and KL ended, means over seeds."""
+    """A row for each variant: gains over the SFT model, for explain + refine pass@1 also over the run's own settings.
+
+    R(e), R(r) and KL are those of the last fifth of the batches, means over seeds.
+    """
     rows = []
-    for (variant, what, seeds), part in gained.groupby(["variant", "what", "seeds"], sort=False):
-        over = part[part["than"] == SFT]
-        gain = {f"{r.rate}, gain": _signed(r) for r in over.itertuples()}
-        against = part[(part["than"] == OWN) & (part["rate"] == RATES["explain"])]
-        gain |= {f"{r.rate}, less {OWN}": _signed(r) for r in against.itertuples()}
+    for (variant, what), part in gained.groupby(["variant", "what"], sort=False):
+        cells = {(r.than, r.rate): f"{r.value:+.1f} [{r.low:+.1f}, {r.high:+.1f}]" for r in part.itertuples()}
+        explain, *others = RATES.values()
+        gain = {explain: cells[SFT, explain], f"less {OWN}": cells.get((OWN, explain), "–")}
+        gain |= {rate: cells[SFT, rate] for rate in others}
         logs = [log(cell) for cell in found if cell.variant == variant]
         lasts = pd.concat([one[-max(1, len(one) // 5) :] for one in logs])
-        ends = {f"{name} at the end": lasts[column].mean() for column, name in ENDS.items() if column in lasts}
-        rows.append({"variant": variant, "what": what, "seeds": seeds, **gain, **ends})
+        ends = {name: lasts[column].mean() for column, name in ENDS.items() if column in lasts}
+        rows.append({"variant": variant, "what": what, **gain, **ends})
     return pd.DataFrame(rows)
-
-
-def _signed(row: Any) -> str:
-    return f"{row.value:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
 
 
 ENDS = {"rollout/explanation reward": "R(e)", "rollout/code reward": "R(r)", "rollout/kl": "KL"}

@@ -162,19 +162,19 @@ RATES = {  # name: numerator and denominator
     "break rate": ("broken", "correct"),
     "invalid output": ("invalid", "answers"),
     "cut off": ("cut", "answers"),
-    "raised error named": ("named", "raised"),
-    INVENTED: ("invented", "explained"),
 }
+TRUTH = {"raised error named": ("named", "raised"), INVENTED: ("invented", "explained")}  # of explanations
 
 
 def rates(table: pd.DataFrame) -> pd.DataFrame:
-    """The rates of repair in %, by model, benchmark (and overall) and way, with intervals."""
+    """Rates of repair and of explanations in %, by model, benchmark (and overall) and way, with intervals."""
     rows = []
     for model, mine in table.groupby("model", sort=False):
         for benchmark, part in groups_of(mine).items():
             for way in scores_of(part)[1:]:
+                wanted = RATES | (TRUTH if way == "explain" else {})
                 found = {
-                    name: estimate(part, f"{way} {top}", f"{way} {bottom}") for name, (top, bottom) in RATES.items()
+                    name: estimate(part, f"{way} {top}", f"{way} {bottom}") for name, (top, bottom) in wanted.items()
                 }
                 for name, value in found.items():
                     rows.append({"model": model, "benchmark": benchmark, "way": way, "rate": name, **interval(value)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ledexlib.repair_metrics import NAMES, RATES
+from ledexlib.repair_metrics import NAMES, RATES, TRUTH
 
 STAGES = {"base": "prompt", "04_sft": "SFT", "05_ppo": "RL"}  # what the paper calls them
 PAPER_BENCHMARKS = ("MBPP", "HumanEval", "MBPP+", "HumanEval+")
@@ -166,11 +166,21 @@ def _from_table_2(long: pd.DataFrame, model: str, stage: str, way: str) -> float
 
 def rates_table(rates: pd.DataFrame) -> pd.DataFrame:
     """The rates of repair, a row for each model, benchmark and way: value and 95 % interval in %."""
+    return _wide(rates, [*RATES, "everything sent: pass@1"])
+
+
+def truth_table(rates: pd.DataFrame) -> pd.DataFrame:
+    """The rates of explanations in the same form."""
+    return _wide(rates, list(TRUTH))
+
+
+def _wide(rates: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    rates = rates[rates["rate"].isin(names)]
     known = [f"{row.value:.1f} [{row.low:.1f}, {row.high:.1f}]" for row in rates.itertuples()]
     cells = rates.assign(cell=pd.Series(known, index=rates.index).where(rates["value"].notna(), "–"))
     wide = cells.pivot(index=["model", "benchmark", "way"], columns="rate", values="cell")
     order = rates.drop_duplicates(["model", "benchmark", "way"])[["model", "benchmark", "way"]]
     wide = wide.loc[list(order.itertuples(index=False, name=None))]
-    wide = wide.reindex(columns=[*RATES, "everything sent: pass@1"]).reset_index()
+    wide = wide.reindex(columns=names).reset_index()
     wide.columns.name = None
     return wide.assign(model=wide["model"].map(stage_of), way=wide["way"].map(NAMES))
