@@ -91,7 +91,8 @@ def _folder(p: Params, variant: str, stage: Stage) -> Path:
 
 TRAINED = (  # how the names begin of what a training follows from
     "seed", "ppo_", "sft_lora", "code_reward", "codebleu", "explanation_", "encoder", "reward_", "copy_guard",
-    "n_solutions", "solution_", "top_p", "prompts_per_batch", "timeout", "memory_mb",
+    "n_solutions", "solution_", "teacher", "n_refinements", "refinement_", "top_p", "prompts_per_batch", "timeout",
+    "memory_mb",
 )  # fmt: skip
 
 

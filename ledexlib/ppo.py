@@ -27,6 +27,7 @@ from trl import GRPOConfig
 from ledexlib import backbones, launch, own_programs, rewards, rollouts, runs
 from ledexlib.artifacts import JsonLines, read_json
 from ledexlib.embeddings import Encoder
+from ledexlib.generate import check_generator
 from ledexlib.launch import Training
 from ledexlib.params import ParameterError
 from ledexlib.ppo_log import STOPPED, Recorder, Update, read_log
@@ -52,8 +53,8 @@ def check(p: Params) -> None:
         raise ParameterError("ppo_vllm = True: needs a GPU and the package vllm: pip install 'ledexlib[vllm]'")
     if p.ppo_rounds > 1 and p.ppo_credit == "isolated":
         raise ParameterError("ppo_rounds > 1: ppo_credit: isolated would hide R(r) from the earlier rounds' programs")
-    if p.ppo_programs == "own" and p.reward_references != "task":
-        raise ParameterError("ppo_programs: own needs reward_references: task; new programs have no refinements")
+    if p.ppo_programs == "own" and p.reward_references == "solution":
+        check_generator("teacher", p)
     if p.ppo_rounds > 1 and p.ppo_vllm:
         raise ParameterError("ppo_rounds > 1 samples in this process: set ppo_vllm: false")
     _micro_batches(p, launch.processes(p, "ppo"))
@@ -102,14 +103,14 @@ def sources(p: Params, folder: Path) -> Sources:
     problems = _problems(p)
     trajectories = JsonLines(run / "02_verify" / "trajectories.jsonl", Trajectory, complete=True).read()
     own = own_programs.read(folder) if p.ppo_programs == "own" else None
-    trajectories += [Trajectory(id=program.id, solution=program) for program in own or []]
+    trajectories += own or []
     ends = rewards.chosen_ends(p, read_json(run / "03_rewards" / "calibration.json"))
     encoder = Encoder(p.encoder, runs.resolve(p.outputs) / "embeddings")
     scorer, model = Scorer(trajectories, p, encoder, problems, ends), _tuned(p)
     tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
     if tokenizer.chat_template is None or tokenizer.eos_token is None:
         raise ParameterError(f"{model}: its tokenizer has no chat template or no end token; make it with 04_sft")
-    wrong = list(scorer.wrong.values()) if own is None else own
+    wrong = list(scorer.wrong.values()) if own is None else [t.solution for t in own]
     return Sources(problems, wrong, scorer, tokenizer, model)
 
 

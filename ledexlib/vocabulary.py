@@ -263,7 +263,7 @@ class Params(BaseModel):
         0.5, ge=0, le=1, description="share of prompts that ask for an explanation before the repair"
     )
     ppo_programs: Literal["collected", "own"] = Field(
-        "collected", description="wrong programs to repair: those collected (paper), or the fine-tuned model's own"
+        "collected", description="wrong programs to repair: collected ones (paper), or the fine-tuned model's own"
     )
     ppo_steps: int = Field(100, ge=1, description="batches of answers that are sampled and learned from")
     ppo_batch: int = Field(64, ge=2, description="answers in a batch (paper: 64)")

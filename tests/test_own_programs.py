@@ -6,6 +6,7 @@ import tiny_runs
 from ledexlib import own_programs, ppo
 from ledexlib.artifacts import JsonLines
 from ledexlib.params import ParameterError
+from ledexlib.problems import load_problems
 from ledexlib.records import Judged, Solution
 
 OWN = {"ppo_programs": "own", "reward_references": "task", "n_solutions": 3, "solution_max_tokens": 8,
@@ -18,7 +19,7 @@ def model(tmp_path_factory):
 
 
 def files(folder):
-    return [(folder / name).read_bytes() for name in (own_programs.SOLUTIONS, own_programs.VERDICTS)]
+    return [(folder / name).read_bytes() for name in own_programs.FILES if (folder / name).exists()]
 
 
 def test_the_prompts_show_new_programs_of_the_fine_tuned_model(model, tmp_path):
@@ -63,9 +64,33 @@ def test_it_trains_on_them(model, tmp_path):
     assert (ppo.TRAINING.run(p, folder) / "config.json").exists()
 
 
+def test_with_references_of_the_same_program_the_teacher_explains_and_repairs_them(model, tmp_path):
+    settings = {**OWN, "reward_references": "solution", "n_solutions": 2, "n_refinements": 4, "ppo_max_length": 900}
+    p = tiny_runs.make_run(tmp_path / "r", model, **settings)
+    problems = load_problems("mini-mbpp", "train")[:2]
+    tiny_runs.write(tmp_path / "r" / "01_collect" / "problems.jsonl", problems)
+    folder = tmp_path / "r" / "05_ppo"
+    ppo.check(p)
+    ppo.prepare(p, folder)
+    whole = files(folder)
+    found = own_programs.read(folder)
+    assert len(whole) == 4 and {t.solution.task_id for t in found} == {problem.task_id for problem in problems}
+    assert all(len(t.refinements) == 4 for t in found) and any(t.correct for t in found)
+    sources = ppo.sources(p, folder)
+    right = [t for t in found if t.correct]
+    for t in right:
+        assert {r.code for r in sources.scorer.references(t.id)} == {r.code for r in t.correct}
+    asks = ppo.make_asks(sources, p).used
+    assert {ask.solution_id for ask in asks} == {t.id for t in right}, "a program without a reference teaches nothing"
+    path = folder / own_programs.REFINEMENTS
+    path.write_bytes(path.read_bytes()[:-40])
+    ppo.prepare(p, folder)
+    assert files(folder) == whole
+
+
 def test_what_cannot_work_is_refused_before_any_work(model, tmp_path):
-    p = tiny_runs.make_run(tmp_path / "r", model, **{**OWN, "reward_references": "solution"})
-    with pytest.raises(ParameterError, match="needs reward_references: task"):
+    p = tiny_runs.make_run(tmp_path / "r", model, **{**OWN, "reward_references": "solution", "teacher": "gpt"})
+    with pytest.raises(ParameterError, match="the simulated teacher is 'mini-teacher'"):
         ppo.check(p)
     with pytest.raises(ParameterError, match=r"own_verdicts\.jsonl: run the first cells of 05_ppo"):
         ppo.sources(p, tmp_path / "r" / "05_ppo")
