@@ -215,7 +215,7 @@ def headline(found: list[Cell], tasks: pd.DataFrame) -> dict[str, dict[str, Any]
 def table(gained: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     """A row for each variant: gains over the SFT model, for explain + refine pass@1 also over the run's own settings.
 
-    R(e), R(r) and KL are those of the last fifth of the batches, means over seeds.
+    S_ex, the share repaired and KL are those of the last fifth of the batches, means over seeds.
     """
     rows = []
     for (variant, what), part in gained.groupby(["variant", "what"], sort=False):
@@ -230,7 +230,7 @@ def table(gained: pd.DataFrame, found: list[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-ENDS = {"rollout/explanation reward": "R(e)", "rollout/code reward": "R(r)", "rollout/kl": "KL"}
+ENDS = {"rollout/s_ex": "S_ex", "rollout/repaired": "repaired", "rollout/kl": "KL"}  # the same in every variant
 
 
 def log(cell: Cell) -> pd.DataFrame:

@@ -95,7 +95,7 @@ def test_what_was_trained_and_evaluated_is_not_made_again(run):
     assert (over["points"], over["n_seeds"]) == (round(by["own", "04_sft", ablation.RATES["explain"]], 2), 1)
     assert ablation.headline(cells[1:], tasks) == {}, "the run's own settings are not among them"
     table = ablation.table(gained, cells)
-    assert list(table["variant"]) == ["own", "grpo"] and table["R(r)"].notna().all()
+    assert list(table["variant"]) == ["own", "grpo"] and table["repaired"].notna().all()
     less = by["grpo", "own", ablation.RATES["explain"]]
     assert table["less own"][0] == "–" and table["less own"][1].startswith(f"{less:+.1f} [")
     assert len(plots.ablation(gained).axes) == 6

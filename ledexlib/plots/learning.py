@@ -143,7 +143,7 @@ def ablation(gained: pd.DataFrame) -> Figure:
 def variants(logs: Sequence[pd.DataFrame]) -> Figure:
     """Curves of several trainings by reinforcement, means over the seeds of each ``variant``."""
     log = pd.concat(logs, ignore_index=True)
-    panels = {"rollout/explanation reward": "R(e)", "rollout/code reward": "R(r)", "rollout/repaired": "repaired"}
+    panels = {"rollout/s_ex": "S_ex, explanations", "rollout/s_cb": "S_cb, programs", "rollout/repaired": "repaired"}
     fig, axes = plt.subplots(1, len(panels), figsize=(13, 3.8))
     names = list(dict.fromkeys(log["variant"]))
     for ax, (column, title) in zip(axes.flat, panels.items(), strict=True):
@@ -151,7 +151,7 @@ def variants(logs: Sequence[pd.DataFrame]) -> Figure:
             mean = log[log["variant"] == name].groupby("step")[column].mean()
             smooth = mean.rolling(max(1, len(mean) // 10), center=True, min_periods=1).mean()
             ax.plot(smooth.index, smooth, color=colour, label=name)
-        ax.set(title=title, xlabel="batch of answers", ylabel="share of answers" if title == "repaired" else "points")
+        ax.set(title=title, xlabel="batch of answers", ylabel="share of answers" if title == "repaired" else "0 to 1")
     axes.flat[-1].legend(fontsize="small", bbox_to_anchor=(1, 1), loc="upper left", frameon=False)
     fig.tight_layout()
     plt.close(fig)
