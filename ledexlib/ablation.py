@@ -147,13 +147,13 @@ def _sums(tasks: pd.DataFrame, model: str, kind: str, k: int) -> pd.DataFrame:
         return like_for_like(tasks, SFT, model, "explain")[["gain", "weight"]]
     mine = tasks[tasks["model"] == model]
     if kind in COUNTED:
-        columns = COUNTED[kind]
+        columns = [f"explain {name}" for name in COUNTED[kind]]
     else:
         mine, columns = with_pass_at(mine, kind, k), ["pass", "one"]
     return mine.groupby("problem")[columns].sum()
 
 
-COUNTED = {"repair": ["explain fixed", "explain sent"], "invented": ["explain invented", "explain explained"]}
+COUNTED = {"repair": repair_metrics.RATES[RATE], "invented": repair_metrics.TRUTH[INVENTED]}
 RATES = {
     "explain": "explain + refine pass@1", "repair": RATE, "alike": LIKE_FOR_LIKE, "initial": "initial pass@1",
     "invented": INVENTED,
@@ -180,7 +180,9 @@ def gains(found: list[Cell], tasks: pd.DataFrame) -> pd.DataFrame:
 
     ``than`` is the SFT model or, where the run's own settings were trained too, those with the same seeds.
     """
-    by_variant = {variant: [cell for cell in found if cell.variant == variant] for variant in _variants(found)}
+    by_variant: dict[str, list[Cell]] = {}
+    for cell in found:
+        by_variant.setdefault(cell.variant, []).append(cell)
     rows = []
     for variant, mine in by_variant.items():
         about = {"variant": variant, "what": VARIANTS[variant][0], "seeds": len(mine)}
@@ -190,10 +192,6 @@ def gains(found: list[Cell], tasks: pd.DataFrame) -> pd.DataFrame:
                 estimate = interval(_gain(tasks, mine, kind, than=other))
                 rows.append({**about, "than": than, "rate": name, **estimate})
     return pd.DataFrame(rows, columns=["variant", "what", "seeds", "than", "rate", "value", "low", "high"])
-
-
-def _variants(found: list[Cell]) -> list[str]:
-    return list(dict.fromkeys(cell.variant for cell in found))
 
 
 def headline(found: list[Cell], tasks: pd.DataFrame) -> dict[str, dict[str, Any]]:

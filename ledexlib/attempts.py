@@ -12,7 +12,7 @@ from ledexlib.edits import edits, size
 from ledexlib.kept import EvaluationError, Kept
 from ledexlib.recorded import read_recorded
 from ledexlib.records import Attempt, Problem, Refinement, Repair, Sampling, Solution
-from ledexlib.repair_metrics import WAYS, problem_of
+from ledexlib.repair_metrics import WAYS, every, problem_of
 from ledexlib.tables import stage_of
 from ledexlib.vocabulary import Params
 
@@ -70,15 +70,16 @@ def write_attempts(folder: Path, by_benchmark: Attempts) -> None:
 def examples(found: Mapping[str, Attempts], n: int) -> list[tuple[Solution, Refinement]]:
     """Repairs that pass, to read: of the last model, of different tasks, explained ones where there are some."""
     label, by_benchmark = list(found.items())[-1]
-    failed = [attempt for attempts in by_benchmark.values() for attempt in attempts if attempt.fails]
+    failed = [attempt for attempt in every(by_benchmark) if attempt.fails]
     for way in reversed(WAYS):
-        picked: dict[str, tuple[Solution, Refinement]] = {}
+        picked: dict[str, tuple[Attempt, Repair]] = {}
         for attempt in failed:
             repair = attempt.repairs.get(way)
             if repair and repair.verdict.passed:
-                picked.setdefault(problem_of(attempt.task_id), _pair(attempt, repair, stage_of(label)))
+                picked.setdefault(problem_of(attempt.task_id), (attempt, repair))
         if picked:
-            return list(picked.values())[:: max(1, len(picked) // max(1, n))][:n]
+            shown = list(picked.values())[:: max(1, len(picked) // max(1, n))][:n]
+            return [_pair(attempt, repair, stage_of(label)) for attempt, repair in shown]
     return []
 
 

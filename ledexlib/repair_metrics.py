@@ -59,7 +59,7 @@ def _way_counts(scored: Sequence[Attempt], problem: Problem, way: str) -> dict[s
     broken = sum(not r.verdict.passed for _, r in correct) / len(correct) if correct else 0.0
     n_correct = sum(a.verdict.passed for a in scored) if correct else 0
     explained = [(a, r.explanation) for a, r in sent if r.explanation]
-    raised = [(exceptions_in(a.feedback), said) for a, said in explained if exceptions_in(a.feedback)]
+    raised = [(errors, said) for a, said in explained if (errors := exceptions_in(a.feedback))]
     return {
         "": sum(a.verdict.passed for a in kept) + sum(r.verdict.passed for _, r in sent),
         "samples": len(kept) + len(sent),

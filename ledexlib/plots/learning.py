@@ -119,7 +119,8 @@ def update_seconds(log: pd.DataFrame) -> Figure:
 def ablation(gained: pd.DataFrame) -> Figure:
     """What variants change over the SFT model, and over the run's own settings. Columns as in ``ablation.gains``."""
     rates, variants = list(dict.fromkeys(gained["rate"])), list(dict.fromkeys(gained["variant"]))
-    panels = [(than, rate) for than in dict.fromkeys(gained["than"]) for rate in rates][: len(rates) + 1]
+    panels = [(than, rate) for than in dict.fromkeys(gained["than"]) for rate in rates]
+    panels = panels[: len(rates) + 1]  # over the SFT model all rates, over the run's own settings the first
     rows = -(-len(panels) // 3)
     size = (12.6, rows * (1.6 + 0.3 * len(variants)))
     fig, axes = plt.subplots(rows, 3, figsize=size, sharey=True, squeeze=False)
