@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from ledexlib.decoding import Decoding
+from ledexlib.decoding import Decoding, worth_sharing
 from ledexlib.generate import STOP, Completion
 from ledexlib.prompts import CHAT_TEMPLATE, Prompt
 from ledexlib.records import Sampling
@@ -27,13 +27,21 @@ logging.disable_progress_bar()  # the bars of loading a checkpoint would fill a 
 Row = tuple[int, int]  # one completion: number of its prompt, number of the sample
 
 
+class Sampled(NamedTuple):
+    """A sampled answer's tokens, the end of the turn included if it came, and the log-probability of each."""
+
+    ids: list[int]
+    logps: list[float]
+
+
 class TransformersGenerator:
     """A causal language model of transformers, in this process.
 
     ``path`` is a checkpoint folder or a name on the hub. The model runs on a GPU where there is one (in bfloat16, or
     float16 where the GPU lacks it), else on the CPU in float32; ``device`` may be "auto" to spread it over several.
     ``stop`` ends the completions of text prompts; answers to conversations end with their turn. A batch holds at most
-    ``max_batch_tokens`` tokens (rows times longest prompt and completion), which bounds the memory of its cache.
+    ``max_batch_tokens`` tokens (rows times longest completion, and the longest prompt for each row or, where rows share
+    theirs, for each prompt), which bounds the memory of its cache.
     ``loaded`` are a model and its tokenizer to use as they are, such as a policy in training.
     """
 
@@ -79,32 +87,36 @@ class TransformersGenerator:
 
     def sample_ids(
         self, prompts: Sequence[list[int]], seeds: Sequence[tuple[int, ...]], sampling: Sampling
-    ) -> list[list[int]]:
-        """The tokens of one answer to each prompt of tokens, the turn's end included if it came.
+    ) -> list[Sampled]:
+        """One answer to each prompt of tokens.
 
         Every answer depends on its prompt and its seed alone, whatever else is in the batch (but for rounding). Equal
         prompts are read once.
         """
-        answers: dict[int, list[int]] = {}
+        answers: dict[int, Sampled] = {}
         rows = [(number, 0) for number in sorted(range(len(prompts)), key=lambda n: len(prompts[n]))]
         for batch in self._batches(rows, list(prompts), sampling.max_tokens):
             numbers = [number for number, _ in batch]
             unique = sorted({tuple(prompts[number]) for number in numbers})
             places = {prompt: place for place, prompt in enumerate(unique)}
             noise = [np.random.default_rng(seeds[number]).random(sampling.max_tokens) for number in numbers]
-            tokens, _ = self._sample(
+            sampled, _ = self._sample(
                 [list(prompt) for prompt in unique], [places[tuple(prompts[number])] for number in numbers],
                 np.array(noise), [sampling.max_tokens] * len(numbers), sampling, self._turn_ends, self._turn_stop,
             )  # fmt: skip
-            answers.update(zip(numbers, tokens, strict=True))
+            answers.update(zip(numbers, sampled, strict=True))
         return [answers[number] for number in range(len(prompts))]
 
     def _batches(self, rows: list[Row], encoded: list[list[int]], max_tokens: int) -> Iterator[list[Row]]:
         batch: list[Row] = []
-        for row in rows:  # sorted: the newest row has the longest prompt
-            if batch and (len(batch) + 1) * (len(encoded[row[0]]) + max_tokens) > self.max_batch_tokens:
+        kept = 0  # prompts in the batch's cache
+        sharing = worth_sharing(self.model)
+        for row in rows:  # sorted: the newest row has the longest prompt, and follows those with the same one
+            prompt = encoded[row[0]]
+            kept += not (sharing and batch and prompt == encoded[batch[-1][0]])
+            if batch and kept * len(prompt) + (len(batch) + 1) * max_tokens > self.max_batch_tokens:
                 yield batch
-                batch = []
+                batch, kept = [], 1
             batch.append(row)
         if batch:
             yield batch
@@ -120,33 +132,35 @@ class TransformersGenerator:
         room = [self.context - len(encoded[i]) if self.context else sampling.max_tokens for i, _ in rows]
         budgets = [min(sampling.max_tokens, space) for space in room]
         ends, stop = (self._turn_ends, self._turn_stop) if chat else (self._ends, self._stop)
-        tokens, finished = self._sample(prompts, copies, np.array(noise), budgets, sampling, ends, stop)
+        sampled, finished = self._sample(prompts, copies, np.array(noise), budgets, sampling, ends, stop)
         return [
             Completion(stop.cut(self._text(prompts[copy], ids, ends)), len(ids), done)
-            for copy, ids, done in zip(copies, tokens, finished, strict=True)
+            for copy, (ids, _), done in zip(copies, sampled, finished, strict=True)
         ]
 
     def _sample(
         self, prompts: list[list[int]], copies: list[int], noise: np.ndarray, budgets: list[int], sampling: Sampling,
         ends: set[int], stop: _StopStrings,
-    ) -> tuple[list[list[int]], list[bool]]:  # fmt: skip
-        """Token ids sampled for each row, and whether it ended by itself.
+    ) -> tuple[list[Sampled], list[bool]]:  # fmt: skip
+        """What is sampled for each row, and whether it ended by itself.
 
         ``copies[row]`` is the row's prompt; ``noise[row, step]`` in [0, 1) chooses its token at that step.
         """
         steps, last_position = max(budgets), (self.context or 2**31) - 1
-        tokens: list[list[int]] = [[] for _ in copies]
+        sampled = [Sampled([], []) for _ in copies]
         finished, over = [False] * len(copies), [False] * len(copies)
         rows = sorted(range(len(copies)), key=lambda row: copies[row])  # those in the batch
         with torch.inference_mode():
             decoding = Decoding(self.model, prompts, [copies[row] for row in rows], steps, last_position)
             for step in range(steps):
-                chosen = _choose(decoding.logits, torch.from_numpy(noise[rows, step]), sampling)
-                for row, token in zip(rows, chosen.tolist(), strict=True):
+                chosen, logps = _choose(decoding.logits, torch.from_numpy(noise[rows, step]), sampling)
+                for row, token, logp in zip(rows, chosen.tolist(), logps.tolist(), strict=True):
                     if not over[row]:
-                        tokens[row].append(token)
-                        finished[row] = token in ends or stop.reached(tokens[row])
-                        over[row] = finished[row] or len(tokens[row]) == budgets[row]
+                        ids = sampled[row].ids
+                        ids.append(token)
+                        sampled[row].logps.append(logp)
+                        finished[row] = token in ends or stop.reached(ids)
+                        over[row] = finished[row] or len(ids) == budgets[row]
                 places = [place for place, row in enumerate(rows) if not over[row]]
                 if not places:
                     break
@@ -154,7 +168,7 @@ class TransformersGenerator:
                     decoding.keep(places)
                     chosen, rows = chosen[places], [rows[place] for place in places]
                 decoding.advance(chosen)
-        return tokens, finished
+        return sampled, finished
 
     # Text to tokens and back
 
@@ -228,15 +242,18 @@ def _end_ids(config: Any, tokenizer: Any) -> set[int]:
     return {i for i in [*ids, tokenizer.eos_token_id] if i is not None}
 
 
-def _choose(logits: torch.Tensor, noise: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+def _choose(logits: torch.Tensor, noise: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
     """One token for each row of logits (rows, vocabulary): the best at temperature 0, else by inverting the CDF.
 
-    ``noise`` (rows), in [0, 1), says which; ``top_p`` keeps the smallest set of tokens with that probability.
+    ``noise`` (rows), in [0, 1), says which; ``top_p`` keeps the smallest set of tokens with that probability. With the
+    tokens come the logarithms of their probabilities, at temperature 0 and with ``top_p`` those before the choice was
+    narrowed.
     """
+    logps = torch.log_softmax(logits.double() / (sampling.temperature or 1.0), -1)
     if sampling.temperature == 0:
-        return logits.argmax(-1)
-    probabilities = torch.softmax(logits.double() / sampling.temperature, -1)
-    order = None
+        chosen = logits.argmax(-1, keepdim=True)
+        return chosen.squeeze(-1), logps.gather(-1, chosen).squeeze(-1)
+    probabilities, order = logps.exp(), None
     if sampling.top_p < 1:
         probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
         before = probabilities.cumsum(-1) - probabilities
@@ -244,4 +261,5 @@ def _choose(logits: torch.Tensor, noise: torch.Tensor, sampling: Sampling) -> to
     cumulative = probabilities.cumsum(-1)
     target = noise.to(logits.device)[:, None] * cumulative[:, -1:]
     chosen = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
-    return (chosen if order is None else order.gather(-1, chosen)).squeeze(-1)
+    chosen = chosen if order is None else order.gather(-1, chosen)
+    return chosen.squeeze(-1), logps.gather(-1, chosen).squeeze(-1)

@@ -29,7 +29,7 @@ from trl.trainer.utils import split_tensor_dict
 
 from ledexlib import advantages as adv
 from ledexlib.control import KLController, Watch
-from ledexlib.local import TransformersGenerator
+from ledexlib.local import Sampled, TransformersGenerator
 from ledexlib.params import ParameterError
 from ledexlib.ppo_log import Clock, facts
 from ledexlib.records import Sampling
@@ -44,10 +44,11 @@ BEST = "best"
 
 def grouped(lengths: Tensor, size: int, parts: int) -> Tensor:
     """An order of rows (B,) for so many steps of the optimizer: groups of ``size`` rows are dealt to the steps at
-    random, and lie in each by the length of their prompts."""
+    random, and lie in each by the length of their longest row."""
     size = size if len(lengths) % (size * parts) == 0 else 1
-    dealt = torch.randperm(len(lengths) // size, device=lengths.device).view(parts, -1)
-    by_length = torch.cat([groups[lengths[groups * size].argsort()] for groups in dealt])
+    longest = lengths.view(-1, size).max(1).values
+    dealt = torch.randperm(len(longest), device=lengths.device).view(parts, -1)
+    by_length = torch.cat([groups[longest[groups].argsort()] for groups in dealt])
     return (by_length[:, None] * size + torch.arange(size, device=lengths.device)).flatten()
 
 
@@ -99,7 +100,9 @@ class RepairTrainer(ValueTrainer):
     def _play(self, messages: list, _trainer: Any) -> dict[str, Any]:
         """trl's rollout function: episodes of several rounds."""
         prompts = self._tokenize_prompts(messages)[0]
-        self._episodes = play(prompts, self.p.ppo_rounds, self._sample, self._reply)
+        self._episodes = play(
+            prompts, self.p.ppo_rounds, lambda *asked: [sampled.ids for sampled in self._sample(*asked)], self._reply
+        )
         ids, written = ([getattr(episode, name) for episode in self._episodes] for name in ("ids", "written"))
         return {"prompt_ids": prompts, "completion_ids": ids, "logprobs": None, "env_mask": written}
 
@@ -115,12 +118,16 @@ class RepairTrainer(ValueTrainer):
         return replies
 
     def _generate_single_turn(self, prompt_ids: list, images: Any, multimodal_fields: Any, *rest: Any, **more: Any):
-        """Sample by the project's own loop, whose answers depend on seed, step and row, not on the processes."""
+        """Sample by the project's own loop, whose answers depend on seed, step and row, not on the processes.
+
+        Its log-probabilities are those of the trainer's forward where both compute in float32.
+        """
         if self.use_vllm or self.is_fsdp_enabled or self.is_deepspeed_enabled:
             return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest, **more)
-        return self._sample(range(len(prompt_ids)), prompt_ids, 0), None
+        sampled = self._sample(range(len(prompt_ids)), prompt_ids, 0)
+        return [s.ids for s in sampled], None if self.args.bf16 else [s.logps for s in sampled]
 
-    def _sample(self, rows: Sequence[int], contexts: list[list[int]], number: int) -> list[list[int]]:
+    def _sample(self, rows: Sequence[int], contexts: list[list[int]], number: int) -> list[Sampled]:
         """Answers to these rows' contexts in the round of this number, from 0."""
         first, later = self.accelerator.process_index * len(self._asked), [number] * (number > 0)
         seeds = [(self.args.seed, self.state.global_step, first + row, *later) for row in rows]
@@ -138,16 +145,18 @@ class RepairTrainer(ValueTrainer):
         self._values.clear()
         with self.clock("rollouts"):
             batch = super()._generate_and_score_completions(inputs)
+            sampled = batch.pop("sampling_per_token_logps", None)
             if "old_per_token_logps" not in batch:
                 self._values.clear()
-                batch["old_per_token_logps"] = self._policy_logps(batch)
+                forward = self.is_ppo or sampled is None  # values come from a forward alone
+                batch["old_per_token_logps"] = self._policy_logps(batch) if forward else sampled
         judged = self._judging.result()
         self._add_advantages(batch, judged.scored)
         self._log_rollouts(batch, judged)
         return batch
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        """trl's, but the answers to a prompt stay together and beside prompts of its length: less is read and padded.
+        """trl's, but the answers to a prompt stay together and beside answers of their length: less is read and padded.
 
         An optimizer's step still gets prompts at random.
         """
@@ -156,7 +165,7 @@ class RepairTrainer(ValueTrainer):
         micro_batches = self.args.steps_per_generation
         if self._step % (micro_batches * self.num_iterations) == 0 or self._buffered_inputs is None:
             batch = self._generate_and_score_completions(generation_batch)
-            rows = grouped(batch["prompt_mask"].sum(1), self.num_generations, self.p.ppo_minibatches)
+            rows = grouped(batch["completion_mask"].sum(1), self.num_generations, self.p.ppo_minibatches)
             batch = {name: x[rows] if torch.is_tensor(x) and x.dim() else x for name, x in batch.items()}
             self._buffered_inputs = split_tensor_dict(batch, micro_batches)
         return self._buffered_inputs[self._step % micro_batches]

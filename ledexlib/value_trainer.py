@@ -37,6 +37,7 @@ class ValueTrainer(GRPOTrainer):
         self._values: list[Tensor | None] = []
         self._logps: list[Tensor] = []
         value_head.positions_from_mask(model)
+        _without_attention_dropout(model)
         super().__init__(model, reward, args, train_dataset, processing_class=tokenizer, peft_config=peft_config)
         if self.head is not None:
             self.head.requires_grad_(True)  # adapters freeze everything else
@@ -139,3 +140,12 @@ class ValueTrainer(GRPOTrainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.head is not None:
             value_head.load(self.head, Path(resume_from_checkpoint))
+
+
+def _without_attention_dropout(model: PreTrainedModel) -> None:
+    """Set to 0 the rates that attention layers keep as numbers (GPTBigCode's is 0.1): trl's ``disable_dropout`` finds
+    modules alone, and with dropout the policy that learns is not the one that answered."""
+    for module in model.modules():
+        for name in ("attn_dropout", "attention_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)

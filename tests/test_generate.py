@@ -188,10 +188,12 @@ def test_tokens_are_drawn_with_their_probabilities() -> None:
     probabilities = torch.tensor([0.5, 0.0, 0.3, 0.2])
     logits = (probabilities.log() * 2).expand(10_000, 4)  # at temperature 2 the probabilities come back
     noise = torch.rand(10_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    counts = Counter(_choose(logits, noise, Sampling(temperature=2.0)).tolist())
+    drawn, logps = _choose(logits, noise, Sampling(temperature=2.0))
+    assert torch.allclose(logps.exp(), probabilities.double()[drawn])
+    counts = Counter(drawn.tolist())
     assert counts[1] == 0
     assert all(abs(counts[i] / 10_000 - p) < 0.02 for i, p in enumerate(probabilities.tolist()))
-    nucleus = Counter(_choose(logits, noise, Sampling(temperature=2.0, top_p=0.6)).tolist())
+    nucleus = Counter(_choose(logits, noise, Sampling(temperature=2.0, top_p=0.6))[0].tolist())
     assert set(nucleus) == {0, 2} and abs(nucleus[0] / 10_000 - 0.625) < 0.02  # 0.5 alone is less than 0.6
 
 
@@ -199,8 +201,8 @@ def test_tokens_are_drawn_with_their_probabilities() -> None:
 @pytest.mark.parametrize("top_p", [1.0, 0.7])
 def test_the_ends_of_the_distribution_are_tokens(noise: float, top_p: float) -> None:
     logits = torch.tensor([[-torch.inf, 1.0, 1.0, -torch.inf]])
-    chosen = _choose(logits, torch.tensor([noise], dtype=torch.float64), Sampling(top_p=top_p))
-    assert chosen.item() in (1, 2)
+    chosen, logps = _choose(logits, torch.tensor([noise], dtype=torch.float64), Sampling(top_p=top_p))
+    assert chosen.item() in (1, 2) and logps.exp().item() == pytest.approx(0.5)
 
 
 # The choice of a backend

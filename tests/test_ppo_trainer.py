@@ -116,8 +116,8 @@ def test_prompts_that_are_read_once_give_the_values_and_gradients_of_whole_rows(
         assert torch.allclose(own[name].grad, weight.grad, atol=1e-4, rtol=1e-4), name
 
 
-def test_answers_to_a_prompt_stay_together_beside_prompts_of_its_length():
-    lengths = torch.tensor([9, 9, 3, 3, 7, 7, 5, 5])
+def test_answers_to_a_prompt_stay_together_beside_answers_of_their_length():
+    lengths = torch.tensor([9, 1, 3, 3, 2, 7, 5, 4])
     rows = grouped(lengths, 2, 1)
     assert rows.tolist() == [2, 3, 6, 7, 4, 5, 0, 1]
     torch.manual_seed(0)
@@ -126,7 +126,8 @@ def test_answers_to_a_prompt_stay_together_beside_prompts_of_its_length():
     for rows in dealt:
         assert sorted(rows) == list(range(8))
         for step in (rows[:4], rows[4:]):
-            assert lengths[list(step)].tolist() == sorted(lengths[list(step)].tolist())
+            longest = lengths[list(step)].view(2, 2).max(1).values
+            assert longest[0] < longest[1]
             assert all(step[n] + 1 == step[n + 1] for n in (0, 2))
     assert sorted(grouped(lengths, 3, 1).tolist()) == list(range(8)), "groups that are split among processes"
 
@@ -140,6 +141,15 @@ def test_answers_are_sampled_from_the_probabilities_that_are_learned_from(models
     probability = (expected / 0.5).softmax(-1)
     frequency = torch.bincount(drawn, minlength=len(probability)) / len(drawn)
     assert (frequency - probability).abs().max() < 4 * (probability.max() / 4000).sqrt()
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt_bigcode"])
+def test_the_samplers_log_probabilities_are_those_of_a_forward(models, tmp_path, kind):
+    trainer = make(models, tmp_path / "r", kind, ppo_algorithm="grpo", ppo_temperature=0.7)
+    batch = rollout(trainer)
+    found, mask = batch["old_per_token_logps"], batch["completion_mask"]
+    expected = trainer._policy_logps(batch)
+    assert ((found - expected) * mask).abs().max() < 1e-5 and (found * mask).min() < -1
 
 
 # The loss
