@@ -2,29 +2,35 @@
 
 A cell is a variant and a seed: a training by reinforcement and the evaluation of what it left. Cells lie in
 ``outputs/<run>/ablations/`` under a key of all they follow from, so that a killed ablation goes on cell by cell, and a
-longer list of variants, or more seeds, costs only what is new.
+longer list of variants, or more seeds, costs only what is new. Where there are cores or GPUs to spare, cells are filled
+side by side, before the notebook or beside it, by ``python -m ledexlib.ablation PARAMS.yaml --run NAME --cells LABEL``.
 """
 
 from __future__ import annotations
 
+import argparse
 import difflib
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ledexlib import evaluate, own_programs, ppo, ppo_log, repair_metrics
+from ledexlib import evaluate, own_programs, params, ppo, ppo_log, repair_metrics
+from ledexlib.artifacts import Progress
 from ledexlib.attempts import Attempts
+from ledexlib.collect import NewProgress
 from ledexlib.comparisons import LIKE_FOR_LIKE, RATE, like_for_like
 from ledexlib.kept import Candidate, settings
 from ledexlib.metrics import Estimate, ratio, resamples
 from ledexlib.params import ParameterError
 from ledexlib.records import content_id
 from ledexlib.repair_metrics import INVENTED, interval, ks_of, with_pass_at
-from ledexlib.runs import NOT_IN_KEY, Stage, run_folder
+from ledexlib.runs import NOT_IN_KEY, Needed, Stage, StageError, needed, run_folder
 from ledexlib.vocabulary import Params
 
 SFT = "04_sft"
@@ -40,6 +46,8 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {  # what each one is, and 
     "tests": ("R(r) from tests only", {"code_reward": "tests"}),
     "silent": ("no explanation reward", {"explanation_weight": 0.0}),
     "gated": ("R(e) only if the tests pass", {"explanation_when_passed": True}),
+    "task": ("references of all the task's programs", {"reward_references": "task"}),
+    "pooled": ("scaled by all groups' deviation", {"ppo_group_scale": "batch"}),
 }
 
 
@@ -57,7 +65,7 @@ class Cell:
         return f"{self.variant}-{self.seed}"
 
 
-def cells(p: Params, stage: Stage) -> list[Cell]:
+def cells(p: Params, need: Callable[[str], Needed]) -> list[Cell]:
     """The cells that the parameters name, variant by variant; raises ParameterError for one that cannot be."""
     if len(set(p.ablations)) < len(p.ablations):
         raise ParameterError(f"ablations = {p.ablations}: a variant is listed twice")
@@ -67,7 +75,7 @@ def cells(p: Params, stage: Stage) -> list[Cell]:
         for seed in range(p.seed, p.seed + p.ablation_seeds):
             mine = changed.model_copy(update={"seed": seed})
             ppo.check(mine)
-            found.append(Cell(variant, seed, mine, _folder(mine, variant, stage)))
+            found.append(Cell(variant, seed, mine, _folder(mine, variant, need)))
     return found
 
 
@@ -82,9 +90,9 @@ def _changes(variant: str, p: Params) -> dict[str, Any]:
     return changes
 
 
-def _folder(p: Params, variant: str, stage: Stage) -> Path:
+def _folder(p: Params, variant: str, need: Callable[[str], Needed]) -> Path:
     trained = [name for name in Params.model_fields if name.startswith(TRAINED) and name not in NOT_IN_KEY]
-    needs = [stage.need(name).key for name in (SFT, "03_rewards")]
+    needs = [need(name).key for name in (SFT, "03_rewards")]
     key = content_id({name: getattr(p, name) for name in trained}, needs)
     return run_folder(p) / "ablations" / f"{variant}-{p.seed}-{key[:8]}"
 
@@ -101,21 +109,31 @@ def make(found: list[Cell], p: Params, stage: Stage) -> Iterator[tuple[str, Atte
     if not found:
         return
     benchmarks = evaluate.load_benchmarks(p, ["chat"])
-
-    def tried(label: str, model: Path, folder: Path) -> tuple[str, Attempts]:
-        candidate = Candidate(label, str(model), "chat")
-        kept = folder / f"{label}-{content_id(settings(candidate, p))[:8]}"
-        return label, evaluate.evaluate(candidate, benchmarks, p, kept, stage.progress)
-
-    yield tried(SFT, stage.need(SFT).path("model"), run_folder(p) / "evaluations")  # where 06_evaluate keeps them too
-    firsts: dict[int, Cell] = {}  # of a seed: its other cells repair the same programs
+    tuned = Candidate(SFT, str(stage.need(SFT).path("model")), "chat")
+    beside = run_folder(p) / "evaluations"  # where 06_evaluate keeps them too
+    yield SFT, _evaluated(tuned, benchmarks, p, beside, stage.progress)
     for cell in found:
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        first = firsts.setdefault(cell.seed, cell)
-        if first is not cell and cell.params.ppo_programs == "own":
-            own_programs.take_over(first.folder, cell.folder)
-        ppo.prepare(cell.params, cell.folder)
-        yield tried(cell.label, ppo.TRAINING.run(cell.params, cell.folder), cell.folder)
+        yield cell.label, fill(cell, found, benchmarks, p, stage.progress)
+
+
+def fill(
+    cell: Cell, found: list[Cell], benchmarks: Sequence[evaluate.Benchmark], p: Params, progress: NewProgress
+) -> Attempts:
+    """Train a cell of those that were found, and evaluate what it left, unless that is there already."""
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    first = next(other for other in found if other.seed == cell.seed)
+    if first is not cell and cell.params.ppo_programs == "own" and first.folder.exists():
+        own_programs.take_over(first.folder, cell.folder)  # a seed's cells repair the same programs
+    ppo.prepare(cell.params, cell.folder)
+    trained = Candidate(cell.label, str(ppo.TRAINING.run(cell.params, cell.folder)), "chat")
+    return _evaluated(trained, benchmarks, p, cell.folder, progress)
+
+
+def _evaluated(
+    model: Candidate, benchmarks: Sequence[evaluate.Benchmark], p: Params, folder: Path, progress: NewProgress
+) -> Attempts:
+    kept = folder / f"{model.label}-{content_id(settings(model, p))[:8]}"
+    return evaluate.evaluate(model, benchmarks, p, kept, progress)
 
 
 # The table
@@ -234,3 +252,36 @@ ENDS = {"rollout/s_ex": "S_ex", "rollout/repaired": "repaired", "rollout/kl": "K
 def log(cell: Cell) -> pd.DataFrame:
     """A cell's training log, with columns ``variant`` and ``seed``."""
     return ppo_log.frame(ppo_log.read_log(cell.folder)).assign(variant=cell.variant, seed=cell.seed)
+
+
+# The command line
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """``python -m ledexlib.ablation``: fill cells; status 0, or 2 if refused."""
+    parser = argparse.ArgumentParser(prog="python -m ledexlib.ablation", description="Fill cells that 09 will find.")
+    add = parser.add_argument
+    add("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
+    add("--run", required=True, metavar="NAME", help="name of the run, its folder under outputs/")
+    add("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
+    add("--cells", nargs="+", required=True, metavar="LABEL", help="variant and seed, such as own-1")
+    arguments = parser.parse_args(words)
+    try:
+        p = params.load(arguments.files, [*arguments.overrides, f"run={arguments.run}"])
+        found = cells(p, lambda name: needed(run_folder(p), name, by="09_ablations"))
+        by_label = {cell.label: cell for cell in found}
+        if unknown := [label for label in arguments.cells if label not in by_label]:
+            raise ParameterError(f"--cells: {', '.join(unknown)} is none of {', '.join(by_label)}")
+    except (ParameterError, StageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    benchmarks = evaluate.load_benchmarks(p, ["chat"])
+    for label in arguments.cells:
+        print(label, flush=True)
+        cell = by_label[label]
+        fill(cell, found, benchmarks, p, partial(Progress, cell.folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

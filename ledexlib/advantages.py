@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 Credit = Literal["paper", "isolated", "single"]
+Scale = Literal["group", "batch"]
 Reduce = Callable[[Tensor], Tensor]  # the sum of a tensor over all processes
 
 
@@ -87,16 +88,20 @@ def explanation_ends(explained: Tensor, width: int, credit: Credit) -> Tensor | 
     return torch.arange(width, device=explained.device) == explained[:, None] - 1 if credit == "isolated" else None
 
 
-def group_scores(rewards: Tensor, group: int) -> Tensor:
+def group_scores(rewards: Tensor, group: int, scale: Scale = "group") -> Tensor:
     """GRPO's baseline: rewards (B,) minus the mean of their group, over its standard deviation + 1e-4.
 
     Groups of this size are consecutive, one for each prompt. A reward that is NaN stays so and counts for no baseline.
+    ``scale`` batch divides by the pooled standard deviation of all groups instead: a group whose answers hardly differ
+    then says little, where its own deviation would make much of it.
     """
     rows = rewards.view(-1, group)
     centred = rows - rows.nanmean(1, keepdim=True)
-    count = rows.isfinite().sum(1, keepdim=True)
-    spread = (centred.nan_to_num().square().sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    return (centred / (spread + 1e-4)).view(-1)
+    square = centred.nan_to_num().square().sum(1, keepdim=True)
+    free = (rows.isfinite().sum(1, keepdim=True) - 1).clamp(min=0)
+    if scale == "batch":
+        square, free = square.sum(), free.sum()
+    return (centred / ((square / free.clamp(min=1)).sqrt() + 1e-4)).view(-1)
 
 
 class Targets(NamedTuple):

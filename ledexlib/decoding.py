@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -22,8 +23,8 @@ WORTH = 32  # tokens in common that are worth a reading of their own
 class Decoding:
     """Rows that go on from prompts. ``logits`` (rows, vocabulary) are those of the next token of each.
 
-    ``copies`` says for each row which of the prompts it goes on from; ``room`` is how many tokens may come,
-    ``last_position`` the model's last. To be used in inference mode.
+    ``copies`` says for each row which of the prompts it goes on from, those of one prompt together; ``room`` is how
+    many tokens may come, ``last_position`` the model's last. To be used in inference mode.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Decoding:
         self._cache.batch_select_indices(kept)
         self._mask, self._position, self.logits = self._mask[kept], self._position[kept], self.logits[kept]
         if self._shared:
-            self._shared.keep(kept)
+            self._shared.keep(places)
 
     def advance(self, tokens: torch.Tensor) -> None:
         """Read the next token of each row."""
@@ -139,36 +140,29 @@ class RoomyLayer(DynamicLayer):
 
 
 class Shared:
-    """What rows have in common: for each layer the keys and values (beginnings, kv heads, tokens, width).
+    """What rows have in common: for each layer the keys and values (kv heads, tokens, width) of each beginning.
 
-    ``mask`` (beginnings, tokens) is False where a beginning is padded; ``followed`` names for each row the beginning
-    that it follows.
+    ``masks[number]`` says which tokens of row ``number`` of the layers are the beginning; ``followed`` names for each
+    row the beginning that it follows, rows with the same one together.
     """
 
-    def __init__(self, layers: Sequence[DynamicLayer], mask: torch.Tensor, followed: Sequence[int]) -> None:
-        number, length = mask.shape
-        self.layers = [(layer.keys[:number, :, :length], layer.values[:number, :, :length]) for layer in layers]
-        self.hidden = ~mask[:, None, None]
-        self._follow(torch.tensor(followed, device=mask.device))
+    def __init__(self, layers: Sequence[DynamicLayer], masks: torch.Tensor, followed: Sequence[int]) -> None:
+        length = masks.shape[1]
+        self.layers = [
+            [(layer.keys[row, :, :length][:, mask], layer.values[row, :, :length][:, mask])
+             for row, mask in enumerate(masks)]
+            for layer in layers
+        ]  # fmt: skip
+        self._followed = list(followed)
+        self.keep(range(len(followed)))
 
-    def keep(self, places: torch.Tensor) -> None:
-        """Go on with these rows alone, and with the beginnings that they follow."""
-        present, followed = self.followed[places].unique(return_inverse=True)
-        if len(present) < len(self.hidden):
-            self.layers = [(keys[present], values[present]) for keys, values in self.layers]
-            self.hidden = self.hidden[present]
-        self._follow(followed)
-
-    def _follow(self, followed: torch.Tensor) -> None:
-        """Lay out the rows in a grid, a line for each beginning, so that one product serves them all."""
-        counts = followed.bincount(minlength=len(self.hidden))
-        order = followed.argsort(stable=True)
-        rows = torch.arange(len(followed), device=followed.device)
-        place = torch.empty_like(rows)
-        place[order] = rows - (counts.cumsum(0) - counts)[followed[order]]
-        self.followed, self.place = followed, place
-        self.grid = rows.new_zeros(len(counts), int(counts.max()))  # what is free in a line holds row 0, unread
-        self.grid[followed, place] = rows
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with these rows alone."""
+        self._followed = [self._followed[place] for place in places]
+        self.groups: list[tuple[int, slice]] = []  # each beginning with the rows that follow it
+        for number, rows in groupby(range(len(places)), key=self._followed.__getitem__):
+            first, *rest = rows
+            self.groups.append((number, slice(first, first + 1 + len(rest))))
 
 
 def worth_sharing(model: Any) -> bool:
@@ -212,12 +206,13 @@ def attend(
     query = (query * (width**-0.5 if scaling is None else scaling)).view(rows, key.shape[1], -1, width)
     scores = (query @ key.mT).masked_fill(~attention_mask, -torch.inf)
     own, own_weight = _weigh(scores, value)
-    keys, values = shared.layers[module.layer_idx]
-    lines = query[shared.grid].transpose(1, 2)  # (beginnings, kv heads, rows of each, heads a kv head, width)
-    scores = (lines.flatten(2, 3) @ keys.mT).masked_fill(shared.hidden, -torch.inf)
-    common, weight = _weigh(scores, values)
-    common = common.view(lines.shape)[shared.followed, :, shared.place]
-    weight = weight.view(lines.shape[:-1])[shared.followed, :, shared.place]
+    found = []
+    for number, place in shared.groups:
+        keys, values = shared.layers[module.layer_idx][number]
+        mine = query[place].transpose(0, 1)
+        out, weight = _weigh(mine.flatten(1, 2) @ keys.mT, values)
+        found.append((out.view(mine.shape).transpose(0, 1), weight.view(mine.shape[:-1]).transpose(0, 1)))
+    common, weight = (torch.cat(parts) for parts in zip(*found, strict=True))
     out = torch.lerp(own, common, torch.sigmoid(weight - own_weight)[..., None])
     return out.reshape(rows, 1, heads, width), None
 

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from ledexlib.decoding import Decoding, worth_sharing
+from ledexlib.decoding import Decoding
 from ledexlib.generate import STOP, Completion
 from ledexlib.prompts import CHAT_TEMPLATE, Prompt
 from ledexlib.records import Sampling
@@ -40,8 +40,7 @@ class TransformersGenerator:
     ``path`` is a checkpoint folder or a name on the hub. The model runs on a GPU where there is one (in bfloat16, or
     float16 where the GPU lacks it), else on the CPU in float32; ``device`` may be "auto" to spread it over several.
     ``stop`` ends the completions of text prompts; answers to conversations end with their turn. A batch holds at most
-    ``max_batch_tokens`` tokens (rows times longest completion, and the longest prompt for each row or, where rows share
-    theirs, for each prompt), which bounds the memory of its cache.
+    ``max_batch_tokens`` tokens (rows times longest prompt and completion), which bounds the memory of its cache.
     ``loaded`` are a model and its tokenizer to use as they are, such as a policy in training.
     """
 
@@ -109,14 +108,10 @@ class TransformersGenerator:
 
     def _batches(self, rows: list[Row], encoded: list[list[int]], max_tokens: int) -> Iterator[list[Row]]:
         batch: list[Row] = []
-        kept = 0  # prompts in the batch's cache
-        sharing = worth_sharing(self.model)
-        for row in rows:  # sorted: the newest row has the longest prompt, and follows those with the same one
-            prompt = encoded[row[0]]
-            kept += not (sharing and batch and prompt == encoded[batch[-1][0]])
-            if batch and kept * len(prompt) + (len(batch) + 1) * max_tokens > self.max_batch_tokens:
+        for row in rows:  # sorted: the newest row has the longest prompt
+            if batch and (len(batch) + 1) * (len(encoded[row[0]]) + max_tokens) > self.max_batch_tokens:
                 yield batch
-                batch, kept = [], 1
+                batch = []
             batch.append(row)
         if batch:
             yield batch

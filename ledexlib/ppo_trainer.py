@@ -213,7 +213,8 @@ class RepairTrainer(ValueTrainer):
         if self.p.ppo_credit == "single":
             explanation, code = torch.zeros_like(code), code + explanation.nan_to_num()
         here = slice(self.accelerator.process_index * len(code), (self.accelerator.process_index + 1) * len(code))
-        return [adv.group_scores(self.accelerator.gather(x), self.num_generations)[here] for x in (explanation, code)]
+        rewards = [self.accelerator.gather(x) for x in (explanation, code)]
+        return [adv.group_scores(x, self.num_generations, self.p.ppo_group_scale)[here] for x in rewards]
 
     # Learning
 

@@ -289,6 +289,9 @@ class Params(BaseModel):
     ppo_lambda: Real = Field(1.0, ge=0, le=1, description="weight of later errors of the value (paper: 1)")
     ppo_clip: Real = Field(0.2, gt=0, description="how far a token's probability ratio counts, from 1")
     ppo_whiten: bool = Field(True, description="scale advantages to mean 0 and variance 1, each segment by itself")
+    ppo_group_scale: Literal["group", "batch"] = Field(
+        "group", description="grpo: scale rewards by the deviation in their prompt's group, or in all groups"
+    )
     ppo_value_coef: Real = Field(0.5, ge=0, description="weight of the value's loss")
     ppo_value_clip: RealOrNone = Field(None, description="how far a value may move in a batch; None: no limit")
     ppo_value_detached: bool = Field(True, description="keep the value's gradient out of the policy's weights")

@@ -7,10 +7,10 @@ import pytest
 import tiny_runs
 
 from ledexlib import ablation, own_programs, plots
-from ledexlib.artifacts import JsonLines, Progress
+from ledexlib.artifacts import JsonLines, Progress, write_json
 from ledexlib.params import ParameterError
 from ledexlib.records import Solution
-from ledexlib.runs import Needed
+from ledexlib.runs import needed
 
 
 def test_a_contrast_by_hand():
@@ -43,7 +43,7 @@ def test_every_variant_changes_one_thing():
 def test_all_else_is_as_the_run_has_it(run):
     p, stage = run
     own = p.model_copy(update={"ablations": ["own", "single"], "ablation_seeds": 2, "ppo_algorithm": "grpo"})
-    mine, other, single, _ = ablation.cells(own, stage)
+    mine, other, single, _ = ablation.cells(own, stage.need)
     assert (mine.label, other.label) == ("own-0", "own-1") and mine.params == own
     assert other.params == own.model_copy(update={"seed": 1})
     assert single.params == own.model_copy(update={"ppo_credit": "single"})
@@ -59,9 +59,12 @@ def run(tmp_path_factory):
         n_samples=2, evaluate_max_tokens=6,
     )  # fmt: skip
     (folder / "09_ablations").mkdir()
+    for name in ("03_rewards", "04_sft"):
+        (folder / name).mkdir(exist_ok=True)
+        write_json(folder / name / "done.json", {"key": f"key of {name}", "files": {}, "needs": {}})
 
     def need(name):
-        return Needed(name, folder / name, {"key": f"key of {name}"})
+        return needed(folder, name, by="09_ablations")
 
     def progress(total, label, done=0):
         return Progress(folder / "09_ablations", total, label, done)
@@ -71,7 +74,7 @@ def run(tmp_path_factory):
 
 def test_what_was_trained_and_evaluated_is_not_made_again(run):
     p, stage = run
-    cells = ablation.cells(p, stage)
+    cells = ablation.cells(p, stage.need)
     assert [cell.label for cell in cells] == ["own-0", "grpo-0"]
     attempts = dict(ablation.make(cells, p, stage))
     assert list(attempts) == ["04_sft", "own-0", "grpo-0"]
@@ -80,7 +83,7 @@ def test_what_was_trained_and_evaluated_is_not_made_again(run):
     assert len(kept) == 2
     times = [path.stat().st_mtime_ns for path in made + kept]
     more = p.model_copy(update={"ablations": ["grpo", "own"], "n_unbroken": 0})
-    again = dict(ablation.make(ablation.cells(more, stage), more, stage))
+    again = dict(ablation.make(ablation.cells(more, stage.need), more, stage))
     assert [path.stat().st_mtime_ns for path in made + kept] == times and list(again)[1] == "grpo-0"
     tasks = ablation.task_table(attempts, p)
     gained = ablation.gains(cells, tasks)
@@ -105,7 +108,7 @@ def test_what_was_trained_and_evaluated_is_not_made_again(run):
 def test_cells_of_a_seed_repair_the_same_programs_which_are_written_once(run):
     p, stage = run
     own = {"ppo_programs": "own", "reward_references": "task", "n_solutions": 2, "solution_max_tokens": 8}
-    found = ablation.cells(p.model_copy(update=own), stage)
+    found = ablation.cells(p.model_copy(update=own), stage.need)
     made = ablation.make(found, p, stage)
     assert [next(made)[0], next(made)[0]] == ["04_sft", "own-0"]
     first, second = (cell.folder / own_programs.SOLUTIONS for cell in found)
@@ -117,14 +120,27 @@ def test_cells_of_a_seed_repair_the_same_programs_which_are_written_once(run):
     assert JsonLines(second, Solution).read() == marked
 
 
+def test_a_cell_is_filled_by_a_command_where_the_notebook_finds_it(run, capsys):
+    p, stage = run
+    given = [str(stage.need("04_sft").folder.parent / "params.yaml"), "--run", "r", "--set", "ppo_lr=0.002"]
+    assert ablation.main([*given, "--cells", "grpo-1"]) == 2
+    assert "--cells: grpo-1 is none of own-0, grpo-0" in capsys.readouterr().err
+    assert ablation.main([*given, "--cells", "grpo-0"]) == 0
+    mine = p.model_copy(update={"ppo_lr": 0.002})
+    (cell,) = (cell for cell in ablation.cells(mine, stage.need) if cell.label == "grpo-0")
+    made = cell.folder / "model" / "model.safetensors"
+    time = made.stat().st_mtime_ns
+    assert len(dict(ablation.make([cell], mine, stage))["grpo-0"]["mini-mbpp"]) == 4 and made.stat().st_mtime_ns == time
+
+
 def test_cells_are_told_apart_by_what_they_follow_from(run):
     p, stage = run
-    (first, *_) = ablation.cells(p, stage)
+    (first, *_) = ablation.cells(p, stage.need)
     for update in ({"ppo_lr": 1e-5}, {"seed": 1}, {"explanation_clip": True}, {"ppo_credit": "single"}):
-        assert ablation.cells(p.model_copy(update=update), stage)[0].folder != first.folder
+        assert ablation.cells(p.model_copy(update=update), stage.need)[0].folder != first.folder
     for update in ({"ppo_save_every": 3}, {"n_samples": 5}, {"evaluate_temperature": 0.1}):
-        assert ablation.cells(p.model_copy(update=update), stage)[0].folder == first.folder
-    seeds = ablation.cells(p.model_copy(update={"ablation_seeds": 3}), stage)
+        assert ablation.cells(p.model_copy(update=update), stage.need)[0].folder == first.folder
+    seeds = ablation.cells(p.model_copy(update={"ablation_seeds": 3}), stage.need)
     assert [cell.seed for cell in seeds] == [0, 1, 2] * 2 and len({cell.folder for cell in seeds}) == 6
 
 
@@ -139,4 +155,4 @@ def test_cells_are_told_apart_by_what_they_follow_from(run):
 def test_variants_that_are_not_there_are_refused(run, names, message):
     p, stage = run
     with pytest.raises(ParameterError, match=message):
-        ablation.cells(p.model_copy(update={"ablations": names}), stage)
+        ablation.cells(p.model_copy(update={"ablations": names}), stage.need)
