@@ -145,9 +145,9 @@ class RepairTrainer(ValueTrainer):
         self._values.clear()
         with self.clock("rollouts"):
             batch = super()._generate_and_score_completions(inputs)
-            sampled = batch.pop("sampling_per_token_logps", None)
             if "old_per_token_logps" not in batch:
                 self._values.clear()
+                sampled = batch.get("sampling_per_token_logps")
                 forward = self.is_ppo or sampled is None  # values come from a forward alone
                 batch["old_per_token_logps"] = self._policy_logps(batch) if forward else sampled
         judged = self._judging.result()
