@@ -25,7 +25,6 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig
 from trl.models import unwrap_model_for_generation
-from trl.trainer.utils import split_tensor_dict
 
 from ledexlib import advantages as adv
 from ledexlib.control import KLController, Watch
@@ -40,16 +39,6 @@ from ledexlib.vocabulary import Params
 
 STATE = "ppo_state.json"
 BEST = "best"
-
-
-def grouped(lengths: Tensor, size: int, parts: int) -> Tensor:
-    """An order of rows (B,) for so many steps of the optimizer: groups of ``size`` rows are dealt to the steps at
-    random, and lie in each by the length of their longest row."""
-    size = size if len(lengths) % (size * parts) == 0 else 1
-    longest = lengths.view(-1, size).max(1).values
-    dealt = torch.randperm(len(longest), device=lengths.device).view(parts, -1)
-    by_length = torch.cat([groups[longest[groups].argsort()] for groups in dealt])
-    return (by_length[:, None] * size + torch.arange(size, device=lengths.device)).flatten()
 
 
 class RepairTrainer(ValueTrainer):
@@ -154,21 +143,6 @@ class RepairTrainer(ValueTrainer):
         self._add_advantages(batch, judged.scored)
         self._log_rollouts(batch, judged)
         return batch
-
-    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        """trl's, but the answers to a prompt stay together and beside answers of their length: less is read and padded.
-
-        An optimizer's step still gets prompts at random.
-        """
-        if not self.model.training:
-            return super()._prepare_inputs(generation_batch)
-        micro_batches = self.args.steps_per_generation
-        if self._step % (micro_batches * self.num_iterations) == 0 or self._buffered_inputs is None:
-            batch = self._generate_and_score_completions(generation_batch)
-            rows = grouped(batch["completion_mask"].sum(1), self.num_generations, self.p.ppo_minibatches)
-            batch = {name: x[rows] if torch.is_tensor(x) and x.dim() else x for name, x in batch.items()}
-            self._buffered_inputs = split_tensor_dict(batch, micro_batches)
-        return self._buffered_inputs[self._step % micro_batches]
 
     # From rewards to advantages
 

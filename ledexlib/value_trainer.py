@@ -1,4 +1,4 @@
-"""trl's GRPOTrainer with a value head on the policy, and positions and padding that are exact for every model.
+"""trl's GRPOTrainer with a value head on the policy, positions that are exact for every model, and little padding.
 
 Log-probabilities come with the values of the same forward; the head has a learning rate and a gradient clip of its own,
 and is saved beside the model. The overridden methods are private: see ``ledexlib.ppo_trainer``.
@@ -17,9 +17,20 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import split_tensor_dict
 
 from ledexlib import value_head
 from ledexlib.vocabulary import Params
+
+
+def grouped(lengths: Tensor, size: int, parts: int) -> Tensor:
+    """An order of rows (B,) for so many steps of the optimizer: groups of ``size`` rows are dealt to the steps at
+    random, and lie in each by the length of their longest row."""
+    size = size if len(lengths) % (size * parts) == 0 else 1
+    longest = lengths.view(-1, size).max(1).values
+    dealt = torch.randperm(len(longest), device=lengths.device).view(parts, -1)
+    by_length = torch.cat([groups[longest[groups].argsort()] for groups in dealt])
+    return (by_length[:, None] * size + torch.arange(size, device=lengths.device)).flatten()
 
 
 class ValueTrainer(GRPOTrainer):
@@ -46,6 +57,21 @@ class ValueTrainer(GRPOTrainer):
         if self.use_vllm:
             named = self.vllm_generation._iter_named_params
             self.vllm_generation._iter_named_params = lambda: value_head.without_value_head(named())
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """trl's, but the answers to a prompt stay together and beside answers of their length: less is read and padded.
+
+        An optimizer's step still gets prompts at random.
+        """
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        micro_batches = self.args.steps_per_generation
+        if self._step % (micro_batches * self.num_iterations) == 0 or self._buffered_inputs is None:
+            batch = self._generate_and_score_completions(generation_batch)
+            rows = grouped(batch["completion_mask"].sum(1), self.num_generations, self.p.ppo_minibatches)
+            batch = {name: x[rows] if torch.is_tensor(x) and x.dim() else x for name, x in batch.items()}
+            self._buffered_inputs = split_tensor_dict(batch, micro_batches)
+        return self._buffered_inputs[self._step % micro_batches]
 
     @torch.no_grad()
     def _policy_logps(self, batch: dict[str, Any]) -> Tensor:

@@ -19,11 +19,11 @@ from trl import GRPOTrainer
 from ledexlib import ppo, ppo_log, value_head
 from ledexlib.advantages import explanation_mask
 from ledexlib.params import ParameterError
-from ledexlib.ppo_trainer import grouped
 from ledexlib.records import Verdict
 from ledexlib.rewards import Reward
 from ledexlib.rollouts import Judged, Scored
 from ledexlib.segments import Segmented
+from ledexlib.value_trainer import grouped
 
 
 @pytest.fixture(scope="module")
