@@ -46,7 +46,7 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {  # what each one is, and 
     "tests": ("R(r) from tests only", {"code_reward": "tests"}),
     "silent": ("no explanation reward", {"explanation_weight": 0.0}),
     "gated": ("R(e) only if the tests pass", {"explanation_when_passed": True}),
-    "task": ("references of all the task's programs", {"reward_references": "task"}),
+    "same": ("references of the same program", {"reward_references": "solution"}),
     "pooled": ("scaled by all groups' deviation", {"ppo_group_scale": "batch"}),
 }
 
