@@ -260,14 +260,11 @@ def log(cell: Cell) -> pd.DataFrame:
 def main(words: Sequence[str] | None = None) -> int:
     """``python -m ledexlib.ablation``: fill cells; status 0, or 2 if refused."""
     parser = argparse.ArgumentParser(prog="python -m ledexlib.ablation", description="Fill cells that 09 will find.")
-    add = parser.add_argument
-    add("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
-    add("--run", required=True, metavar="NAME", help="name of the run, its folder under outputs/")
-    add("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
-    add("--cells", nargs="+", required=True, metavar="LABEL", help="variant and seed, such as own-1")
+    params.add_arguments(parser)
+    parser.add_argument("--cells", nargs="+", required=True, metavar="LABEL", help="variant and seed, such as own-1")
     arguments = parser.parse_args(words)
     try:
-        p = params.load(arguments.files, [*arguments.overrides, f"run={arguments.run}"])
+        p = params.from_arguments(arguments)
         found = cells(p, lambda name: needed(run_folder(p), name, by="09_ablations"))
         by_label = {cell.label: cell for cell in found}
         if unknown := [label for label in arguments.cells if label not in by_label]:

@@ -51,15 +51,11 @@ class Training:
         """``python -m ledexlib.PREFIX``: train in the run's stage, whose notebook has left there what that needs."""
         program = f"python -m ledexlib.{self.prefix}"
         parser = argparse.ArgumentParser(prog=program, description=f"Train in the folder of {self.stage}.")
-        add = parser.add_argument
-        add("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
-        add("--run", metavar="NAME", help="name of the run, its folder under outputs/")
-        add("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
-        add("--folder", type=Path, help="where to train instead of the run's stage; it must exist")
+        params.add_arguments(parser)
+        parser.add_argument("--folder", type=Path, help="where to train instead of the run's stage; it must exist")
         arguments = parser.parse_args(words)
-        named = [f"run={arguments.run}"] if arguments.run else []
         try:
-            p = params.load(arguments.files, [*arguments.overrides, *named])
+            p = params.from_arguments(arguments)
             self.check(p)
             folder = arguments.folder or runs.run_folder(p) / self.stage
             if not folder.exists():

@@ -6,6 +6,7 @@ unknown name, a wrong type or an impossible value is refused with its place and 
 
 from __future__ import annotations
 
+import argparse
 import ast
 import difflib
 from collections.abc import Iterable, Mapping
@@ -100,3 +101,17 @@ def load(files: Iterable[Path | str] = (), overrides: Iterable[str] = ()) -> Par
             raise ParameterError(f"--set {text}: the value is not valid YAML: {' '.join(str(error).split())}") from None
         where[key.strip()] = f"--set {text}"
     return check(values, where)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a command on a run takes: parameter files, the name, single parameters; see ``from_arguments``."""
+    add = parser.add_argument
+    add("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
+    add("--run", metavar="NAME", help="name of the run, its folder under outputs/")
+    add("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
+
+
+def from_arguments(arguments: argparse.Namespace) -> Params:
+    """The parameters that the words of ``add_arguments`` say; raises ParameterError naming each fault."""
+    named = [f"run={arguments.run}"] if arguments.run else []
+    return load(arguments.files, [*arguments.overrides, *named])

@@ -134,7 +134,7 @@ def test_group_scores_by_hand():
 
 
 def test_group_scores_by_the_pooled_deviation_by_hand():
-    """Deviations 1 and 2 with one degree of freedom each, none of the lonely answer: pooled √((2 + 8) ÷ 2)."""
+    """∓1 and ±2 around two means with a degree of freedom each, none of the lonely answer: √((1 + 1 + 4 + 4) ÷ 2)."""
     scores = adv.group_scores(tensor([1.0, 3, 6, 2, NAN, 5]), 2, "batch")
     assert scores[:4].tolist() == pytest.approx([x / (5**0.5 + 1e-4) for x in (-1, 1, 2, -2)])
     assert scores[4].isnan() and scores[5] == 0
