@@ -25,7 +25,6 @@ class ParameterError(ValueError):
     """A parameter that cannot be used; the message names the file, the key and what would be right."""
 
 
-
 def _explain(error: ValidationError, where: Mapping[str, str]) -> str:
     """One line for each problem pydantic found: file, key, what is wrong, what would be right."""
     lines = []
