@@ -82,6 +82,9 @@ def reinforcement(log: pd.DataFrame) -> Figure:
         ax.set(title=title, xlabel="batch of answers", ylabel=unit)
         if title == "Value":
             ax.set_ylim(-1.05, 1.05)  # it is far below at first
+        if title == "Steps":
+            low, high = ax.get_ylim()
+            ax.set_ylim(min(low, -0.01), max(high, 0.01))  # or rounding looks like steps where there are none
         if unit == "share of answers":
             ax.set_ylim(-0.02, 1.02)
         if columns:
