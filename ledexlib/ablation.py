@@ -260,7 +260,7 @@ def log(cell: Cell) -> pd.DataFrame:
 def main(words: Sequence[str] | None = None) -> int:
     """``python -m ledexlib.ablation``: fill cells; status 0, or 2 if refused."""
     parser = argparse.ArgumentParser(prog="python -m ledexlib.ablation", description="Fill cells that 09 will find.")
-    params.add_arguments(parser)
+    params.add_arguments(parser, named=True)
     parser.add_argument("--cells", nargs="+", required=True, metavar="LABEL", help="variant and seed, such as own-1")
     arguments = parser.parse_args(words)
     try:

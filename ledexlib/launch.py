@@ -51,7 +51,7 @@ class Training:
         """``python -m ledexlib.PREFIX``: train in the run's stage, whose notebook has left there what that needs."""
         program = f"python -m ledexlib.{self.prefix}"
         parser = argparse.ArgumentParser(prog=program, description=f"Train in the folder of {self.stage}.")
-        params.add_arguments(parser)
+        params.add_arguments(parser, named=False)  # the file that accelerate is given names it
         parser.add_argument("--folder", type=Path, help="where to train instead of the run's stage; it must exist")
         arguments = parser.parse_args(words)
         try:

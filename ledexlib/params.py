@@ -102,15 +102,15 @@ def load(files: Iterable[Path | str] = (), overrides: Iterable[str] = ()) -> Par
     return check(values, where)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what a command on a run takes: parameter files, the name, single parameters; see ``from_arguments``."""
+def add_arguments(parser: argparse.ArgumentParser, named: bool) -> None:
+    """Add what a command on a run takes: parameter files, its name (which ``named`` makes obligatory), parameters."""
     add = parser.add_argument
     add("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
-    add("--run", metavar="NAME", help="name of the run, its folder under outputs/")
+    add("--run", required=named, metavar="NAME", help="name of the run, its folder under outputs/")
     add("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
 
 
 def from_arguments(arguments: argparse.Namespace) -> Params:
     """The parameters that the words of ``add_arguments`` say; raises ParameterError naming each fault."""
-    named = [f"run={arguments.run}"] if arguments.run else []
-    return load(arguments.files, [*arguments.overrides, *named])
+    run = [f"run={arguments.run}"] if arguments.run else []
+    return load(arguments.files, [*arguments.overrides, *run])
