@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ledexlib.runs import NOTEBOOKS, resolve
+from ledexlib.params.paths import NOTEBOOKS, resolve
 
 
 def parser(wanted: str | None) -> argparse.ArgumentParser:
@@ -30,13 +30,13 @@ def parser(wanted: str | None) -> argparse.ArgumentParser:
 
     verify = commands.add_parser("verify", help="run programs against a benchmark's tests")
     if wanted == "verify":
-        from ledexlib import verify as verifier
+        from ledexlib.evaluation import samples as verifier
 
         verifier.add_arguments(verify)
 
     evaluate = commands.add_parser("evaluate", help="measure a model's programs and its repairs on benchmarks")
     if wanted == "evaluate":
-        from ledexlib import evaluate_command
+        from ledexlib.evaluation import command as evaluate_command
 
         evaluate_command.add_arguments(evaluate)
 
@@ -46,7 +46,7 @@ def parser(wanted: str | None) -> argparse.ArgumentParser:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """``python -m ledexlib run``: status 0, 1 after a failed stage, 2 if refused, 130 after an interrupt."""
-    from ledexlib import pipeline
+    from ledexlib.runner import execution as pipeline
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's kill ends a run like Ctrl-C
     options = {name: value for name, value in vars(arguments).items() if name != "command"}
@@ -61,8 +61,8 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 def status_command(arguments: argparse.Namespace) -> int:
     """``python -m ledexlib status``."""
-    from ledexlib import report
-    from ledexlib.runs import ArtifactError, StageError
+    from ledexlib.report import pages as report
+    from ledexlib.runs.stage import ArtifactError, StageError
 
     try:
         print(report.status(resolve(arguments.outputs), arguments.name))
@@ -91,11 +91,11 @@ def main(words: Sequence[str] | None = None) -> int:
         top.print_help()
         return 0
     if arguments.command == "verify":
-        from ledexlib import verify
+        from ledexlib.evaluation import samples as verify
 
         return verify.main(arguments) or 0
     if arguments.command == "evaluate":
-        from ledexlib import evaluate_command
+        from ledexlib.evaluation import command as evaluate_command
 
         return evaluate_command.main(arguments)
     return {"run": run_command, "status": status_command, "sandbox": sandbox_command}[arguments.command](arguments)

@@ -19,7 +19,8 @@ workers: int = 2  # how fast"""
 OPEN = """\
 from pathlib import Path
 from pydantic import BaseModel
-from ledexlib import params, runs
+from ledexlib.params import layers as params
+from ledexlib.runs import stage as runs
 
 class Item(BaseModel):
     id: str

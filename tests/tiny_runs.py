@@ -6,10 +6,10 @@ from pathlib import Path
 from tiny_models import make_checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ledexlib import params
-from ledexlib.prompts import CHAT_TEMPLATE
+from ledexlib.params import layers as params
+from ledexlib.models.prompts import CHAT_TEMPLATE
 from ledexlib.records import Assertion, Problem, Refinement, Sampling, Solution, Trajectory, Verdict
-from ledexlib.vocabulary import Params
+from ledexlib.params.vocabulary import Params
 
 END = "<|end|>"
 SETTINGS = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
-from ledexlib import prompts
+from ledexlib.models import prompts
 from ledexlib.mini.problems import MiniProblem, record, stream
 from ledexlib.mini.programs import COMMENTED, OPERATIONS, PLAIN, Bug, Style, bugs_of, render, slips_of
 

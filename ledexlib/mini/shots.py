@@ -9,7 +9,7 @@ from ledexlib.mini.corpus import sloppy_program
 from ledexlib.mini.diagnosis import feedback_of
 from ledexlib.mini.problems import fill, find, load_mini
 from ledexlib.mini.teacher import right_answer
-from ledexlib.prompts import RepairShot
+from ledexlib.models.prompts import RepairShot
 
 
 @cache

@@ -12,8 +12,8 @@ import random
 from collections.abc import Sequence
 from itertools import islice
 
-from ledexlib import prompts
-from ledexlib.generate import Completion
+from ledexlib.models import prompts
+from ledexlib.models.interface import Completion
 from ledexlib.mini.diagnosis import bare, diagnose, explain, feedback_of, fragments
 from ledexlib.mini.problems import MiniProblem, find, record
 from ledexlib.mini.programs import ALL_STYLES, Bug, bugs_of, render

@@ -19,12 +19,13 @@ from typing import Any
 
 from codebleu import calc_codebleu
 
-from ledexlib import codebleu, params
-from ledexlib.embeddings import Encoder
+from ledexlib.rewards import codebleu
+from ledexlib.params import layers as params
+from ledexlib.rewards.embeddings import Encoder
 from ledexlib.mini.corpus import sloppy_program
 from ledexlib.mini.problems import stream
 from ledexlib.records import Refinement, Sampling, Solution, Trajectory, Verdict
-from ledexlib.rewards import Rollout, Scorer
+from ledexlib.rewards.rewards import Rollout, Scorer
 
 STATUSES = (("passed", 1), ("failed", 0))
 

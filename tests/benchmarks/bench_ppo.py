@@ -25,7 +25,10 @@ from trl import GRPOTrainer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tiny_runs
 
-from ledexlib import params, ppo, ppo_log, runs
+from ledexlib.params import layers as params
+from ledexlib.training.rl import setup as ppo
+from ledexlib.training.rl import log as ppo_log
+from ledexlib.runs import stage as runs
 from ledexlib.mini import BACKBONE
 
 SHAPES = {  # of a Llama with random weights

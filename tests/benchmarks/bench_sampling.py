@@ -12,11 +12,13 @@ from statistics import median
 
 import torch
 
-from ledexlib import decoding, evaluate, params
-from ledexlib.evaluate import Benchmark
-from ledexlib.local import TransformersGenerator
+from ledexlib.models.local import decoding
+from ledexlib.evaluation import evaluate
+from ledexlib.params import layers as params
+from ledexlib.evaluation.evaluate import Benchmark
+from ledexlib.models.local.generator import TransformersGenerator
 from ledexlib.mini import BACKBONE
-from ledexlib.prompts import Prompt
+from ledexlib.models.prompts import Prompt
 from ledexlib.records import Sampling
 
 SAMPLING = Sampling(temperature=0.8, top_p=1.0, max_tokens=256, seed=1)

@@ -21,10 +21,10 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
-from ledexlib.problems import load_problems
+from ledexlib.problems.registry import load_problems
 from ledexlib.records import Problem
 from ledexlib.sandbox import run
-from ledexlib.verify import job
+from ledexlib.problems.verdicts import job
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 PEERS = Path(__file__).with_name("peers.py")

@@ -16,11 +16,14 @@ import datasets
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from ledexlib import backbones, params, prompts, sft
-from ledexlib.problems import load_problems
+from ledexlib.models.local import checkpoints as backbones
+from ledexlib.params import layers as params
+from ledexlib.models import prompts
+from ledexlib.training.sft import trainer as sft
+from ledexlib.problems.registry import load_problems
 from ledexlib.records import content_id
-from ledexlib.sft_data import Example, Split
-from ledexlib.vocabulary import Params
+from ledexlib.training.sft.data import Example, Split
+from ledexlib.params.vocabulary import Params
 
 BATCH, DEVICE_BATCH = 32, 8
 

@@ -1,0 +1,230 @@
+"""How an answer is read: the explanation and the program in what a model wrote.
+
+Models answer in many shapes: fenced blocks or none, a fence that is never closed, several blocks, prose around them,
+the whole program or only the rest of a given stub. Reading never fails: where there is no program, the code is "".
+A program is taken as it stands; nothing is repaired in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ledexlib.problems import programs
+from ledexlib.problems.programs import ASKED, BODY, BODY_STARTS, DEFINES, EXAMPLES, OTHER, STARTS, rank
+from ledexlib.records import Problem
+
+BEGIN, DONE, EXPLANATION = "[BEGIN]", "[DONE]", "[EXPLANATION]"  # section markers of few-shot prompts
+
+
+class Answer(NamedTuple):
+    """What a model answered, without outer blank lines."""
+
+    explanation: str | None  # None if there is none
+    code: str  # the whole program; "" if there is none
+
+
+class _Program(NamedTuple):
+    """A candidate: its text, its lines in the answer (from start to before end), and its rank."""
+
+    code: str
+    start: int
+    end: int
+    rank: int
+
+
+_PYTHON = {"", "python", "py", "python3", "python2", "py3", "ipython", "pycon", "code"}
+_FENCE = re.compile(r"^(?P<before>[ \t]*|[^`~]*:[ \t]*)(?P<ticks>`{3,}|~{3,})[ \t]*(?P<info>[^`]*)$")
+_THOUGHT_END = re.compile(r"</think(ing)?>[ \t]*$", re.MULTILINE)
+_END_TOKEN = re.compile(r"(<\|\w{1,32}\|>|</s>|<｜end▁of▁sentence｜>)$")
+
+_HEADING = re.compile(r"^\s*(#{1,6}\s+\S.*|\*\*[^*]+\*\*:?)\s*$")
+_EXPLANATION_HEADING = re.compile(
+    r"^[#*_\s]*\[?(explanation|analysis|diagnosis|root cause|what (is|was|went) wrong)\]?[*_\s]*"
+    r"(:[*_\s]*|$)(?P<rest>.*)$",
+    re.IGNORECASE,
+)
+_CODE_WORD = r"\b(code|program|solution|function|implementation|version|answer|script|fix)\b"
+_LEAD_IN = re.compile(  # the line that announces the program
+    rf"^([#*\s]*(\w+ ){{0,4}}{_CODE_WORD}[*\s]*:?[*\s]*|.{{0,120}}{_CODE_WORD}.{{0,60}}:"
+    rf"|(sure|certainly|of course)\W*|(here|below)\b[^:]{{0,100}}{_CODE_WORD}[^:.]{{0,40}}[.!]?|\[\w+\])$",
+    re.IGNORECASE,
+)
+_GREETING = re.compile(r"^(sure|certainly|of course|absolutely|okay|ok|great)\b[,!.:][^\n]{0,120}\n+(?=\S)", re.I)
+
+
+def parse_answer(text: str, problem: Problem | None = None) -> Answer:
+    """The explanation and the whole program in a model's answer.
+
+    ``problem`` says which name the program must define, so that the right one of several blocks is taken, and which
+    stub a bare function body completes. Never raises: an answer without a program has code "".
+    """
+    return locate_answer(text, problem)[0]
+
+
+def locate_answer(text: str, problem: Problem | None = None) -> tuple[Answer, int]:
+    """The answer, and where in the text (its line ends unified) the lines of its program begin; else the length."""
+    text = unify_lines(text)
+    cleaned = _clean(text)
+    lines = cleaned.split("\n")
+    blocks = list(_fenced(lines, problem))
+    first, last = _markers(lines, blocks)
+    blocks = [block for block in blocks if first <= block.start and block.end <= last]
+    program = max(reversed(blocks), key=lambda block: block.rank, default=None)  # the last of the best
+    if program is None and first and last < len(lines):
+        program = _section(lines, first, last, problem)
+    elif program is None or program.rank < BODY:
+        found = _unfenced(lines[:last], first, blocks, problem)
+        program = found if program is None or (found and found.rank > program.rank) else program
+    lines = lines[:last]
+    if program is None or (program.rank == EXAMPLES and problem is not None and problem.entry_point):
+        return Answer(_explanation(lines, []), ""), len(text)
+    start = text.rfind(cleaned) + sum(len(line) + 1 for line in lines[: program.start])
+    explanation = _explanation(lines[: program.start], lines[program.end :])
+    return Answer(explanation, programs.complete(program.code, problem)), start
+
+
+def unify_lines(text: str) -> str:
+    """The text with every line ended by a line feed."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def parse_solution(text: str, problem: Problem) -> str:
+    """The whole program in a model's first answer, which may continue the problem's stub; "" if there is none."""
+    return parse_answer(text, problem).code
+
+
+def _clean(text: str) -> str:
+    """The answer proper: no closing special tokens, no thoughts before the answer."""
+    text = text.rstrip()
+    while token := _END_TOKEN.search(text[-40:]):
+        text = text[: -len(token.group())].rstrip()
+    thought = _THOUGHT_END.search(text)
+    if thought:
+        return text[thought.end() :]
+    return "" if re.match(r"\s*<think(ing)?>", text) else text  # a thought that was cut short holds no answer
+
+
+# Where the program may be
+
+
+def _fenced(lines: list[str], problem: Problem | None) -> Iterator[_Program]:
+    """The fenced blocks in Python (or in no named language); a block that is never closed ends with the text."""
+    opening: re.Match[str] | None = None
+    start = 0
+    for number, line in enumerate([*lines, None]):
+        match = None if line is None else _FENCE.match(line)
+        if opening is None:
+            opening, start = match, number
+            continue
+        closes = match is not None and _closes(match, opening)
+        reopens = match is not None and not closes and _reopens(match, opening)
+        if not (closes or reopens or line is None):
+            continue
+        language = re.match(r"[{.\s]*(\w*)", opening["info"])
+        if language and language[1].lower() in _PYTHON:
+            yield _block(lines, opening, start, number, closes, problem)
+        opening, start = (match, number) if reopens else (None, 0)
+
+
+def _margin(opening: re.Match[str]) -> str:
+    return "" if opening["before"].strip() else opening["before"]
+
+
+def _closes(match: re.Match[str], opening: re.Match[str]) -> bool:
+    """As in CommonMark, so that an indented fence in a docstring, or a shorter one, closes nothing."""
+    bare = not match["info"].strip() and not match["before"].strip()
+    return bare and match["ticks"].startswith(opening["ticks"]) and len(match["before"]) - len(_margin(opening)) <= 3
+
+
+def _reopens(match: re.Match[str], opening: re.Match[str]) -> bool:
+    """A new block with a language, where the model forgot to close the last one."""
+    named = re.fullmatch(r"\w+", match["info"].strip()) is not None
+    return named and match["ticks"].startswith(opening["ticks"]) and len(match["before"]) <= len(opening["before"])
+
+
+def _block(
+    lines: list[str], opening: re.Match[str], start: int, end: int, closed: bool, problem: Problem | None
+) -> _Program:
+    """The block whose fences are the lines start and end (if it is closed)."""
+    content = [line.removeprefix(_margin(opening)) for line in lines[start + 1 : end]]
+    if closed:
+        code = programs.tidy("\n".join(content), problem)
+        return _Program(code, start, end + 1, rank(code, problem))
+    content = content[: next((i for i, line in enumerate(content) if line.strip() == DONE), len(content))]
+    code = programs.tidy(re.sub(r"`{3,}\s*$", "", "\n".join(content)), problem)
+    code = programs.trim(code, problem)
+    return _Program(code, start, start + 1 + len(content), rank(code, problem))
+
+
+def _markers(lines: list[str], blocks: list[_Program]) -> tuple[int, int]:
+    """The lines between which the program is: after ``[BEGIN]`` (or 0), before the ``[DONE]`` that ends a program."""
+    fenced = {number for block in blocks for number in range(block.start, block.end)}
+    first = 0
+    for number, line in enumerate(lines):
+        if number in fenced:
+            continue
+        if line.strip() == BEGIN and any(later.strip() for later in lines[number + 1 :]):
+            first = number + 1
+        elif line.strip() == DONE:
+            before = any(first <= block.start < number for block in blocks)
+            if before or (not blocks and any(earlier.strip() for earlier in lines[first:number])):
+                return first, number
+    return first, len(lines)
+
+
+def _section(lines: list[str], first: int, last: int, problem: Problem | None) -> _Program:
+    """The program between ``[BEGIN]`` and ``[DONE]``, as it stands."""
+    code = programs.tidy("\n".join(lines[first:last]), problem)
+    return _Program(code, first, last, max(rank(code, problem), OTHER if code else EXAMPLES))
+
+
+def _unfenced(lines: list[str], first: int, blocks: list[_Program], problem: Problem | None) -> _Program | None:
+    """The program among the prose outside blocks, if there is one: the best of what starts at a line of code."""
+    lines = list(lines)
+    for block in blocks:
+        lines[block.start : block.end] = [""] * (block.end - block.start)
+    while first < len(lines) and not lines[first].strip():
+        first += 1
+    text = programs.tidy("\n".join(lines[first:]), problem).split("\n")
+    starts = [i for i, line in enumerate(text) if STARTS.match(line) or BODY_STARTS.match(line)]
+    if text[0][:1].isspace():
+        starts.insert(0, 0)  # the body of a stub
+    best = None
+    for start in starts[:40]:
+        code = programs.trim("\n".join(text[start:]), problem)
+        program = _Program(code, first + start, first + start + code.count("\n") + 1, rank(code, problem))
+        if program.rank < BODY and programs.parse(code) is None and not DEFINES.match(code):
+            continue  # prose
+        if best is None or program.rank > best.rank:
+            best = program
+        if program.rank == ASKED or (program.rank == BODY and start == 0):
+            break
+    return best
+
+
+# The explanation
+
+
+def _explanation(before: list[str], after: list[str]) -> str | None:
+    """The section headed as explanation; else the prose before the program; else the prose after it."""
+    return _headed(before) or _headed(after) or _prose(before) or _prose(after) or None
+
+
+def _headed(lines: list[str]) -> str:
+    for number, line in enumerate(lines):
+        match = _EXPLANATION_HEADING.match(line)
+        if match:
+            rest = lines[number + 1 :]
+            end = next((i for i, later in enumerate(rest) if _HEADING.match(later)), len(rest))
+            return _prose([match["rest"], *rest[:end]])
+    return ""
+
+
+def _prose(lines: list[str]) -> str:
+    """The lines without a greeting before them and the announcement of a program after them."""
+    lines = list(lines)
+    while lines and (not lines[-1].strip() or _HEADING.match(lines[-1]) or _LEAD_IN.match(lines[-1].strip())):
+        lines.pop()
+    return _GREETING.sub("", "\n".join(lines).strip())

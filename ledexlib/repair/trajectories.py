@@ -1,0 +1,206 @@
+"""Verified trajectories and what they look like: Table 1, kinds of failure, attempts until solved, the dataset card."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ledexlib.statistics import Estimate, bootstrap, pass_at_k, ratio
+from ledexlib.records import Refinement, Solution, Trajectory, Verdict
+
+# Table 1 of the paper, the training data of CodeLlama and StarCoder with GPT-3.5-Turbo as teacher.
+PAPER_TABLE_1 = pd.DataFrame(
+    [
+        ("paper: MBPP", 9_500, 4_706, 4_794, 2_203, "45.95"),
+        ("paper: APPS", 44_108, 27_736, 16_372, 6_419, "39.21"),
+        ("paper: CodeContests", 51_134, 31_520, 19_614, 5_113, "26.07"),
+    ],
+    columns=["data", "unique solutions", "correct", "wrong", "refined", "refinement rate %"],
+)
+
+
+def assemble(solutions: Iterable[Solution], refinements: Iterable[Refinement]) -> list[Trajectory]:
+    """A trajectory for each solution with a verdict that counts, with its refinements in the order of their index."""
+    by_solution: dict[str, list[Refinement]] = defaultdict(list)
+    for refinement in refinements:
+        by_solution[refinement.solution_id].append(refinement)
+    return [
+        Trajectory(
+            id=solution.id,
+            solution=solution,
+            refinements=tuple(sorted(by_solution[solution.id], key=lambda r: r.sampling.index)),
+        )
+        for solution in solutions
+        if solution.verdict.status != "infra"
+    ]
+
+
+def wrong(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
+    return [t for t in trajectories if not t.solution.verdict.passed]
+
+
+def _by_task(trajectories: Iterable[Trajectory], *columns) -> np.ndarray:
+    """For each task a row of counts, one for each of these predicates on a trajectory."""
+    rows: dict[str, np.ndarray] = {}
+    for t in trajectories:
+        counts = np.array([float(column(t)) for column in columns])
+        rows[t.solution.task_id] = rows.get(t.solution.task_id, 0.0) + counts
+    return np.array(list(rows.values()))
+
+
+def refinement_rate(trajectories: Iterable[Trajectory]) -> Estimate | None:
+    """Refined ÷ wrong in %, each wrong solution counted once (Table 1); resampled by problem; None if none is wrong."""
+    rows = _by_task(wrong(trajectories), lambda t: bool(t.correct), lambda t: True)
+    return bootstrap(rows, ratio) if len(rows) else None
+
+
+def answer_rate(trajectories: Iterable[Trajectory]) -> Estimate | None:
+    """Correct refinements ÷ refinements in %: how often a single answer of the teacher is right."""
+    rows = _by_task(wrong(trajectories), lambda t: len(t.correct), lambda t: len(t.refinements))
+    return bootstrap(rows, ratio) if len(rows) else None
+
+
+def table_1(trajectories: Sequence[Trajectory], data: str) -> pd.DataFrame:
+    """The paper's Table 1 with this collection as its first row; the interval is by bootstrap over problems."""
+    rate = refinement_rate(trajectories)
+    bad = wrong(trajectories)
+    refined = sum(bool(t.correct) for t in bad)
+    row = (data, len(trajectories), len(trajectories) - len(bad), len(bad), refined, str(rate or "–"))
+    ours = pd.DataFrame([row], columns=PAPER_TABLE_1.columns)
+    return pd.concat([ours, PAPER_TABLE_1], ignore_index=True)
+
+
+def failure_kind(verdict: Verdict) -> str:
+    """Why a program failed, in a word or two: 'wrong result', an exception's name, 'time-out', or 'other error'."""
+    if verdict.status == "failed":
+        return "wrong result"
+    if verdict.status == "timeout":
+        return "time-out"
+    found = re.search(r"^(\w*(?:Error|Exception|Exit|Interrupt|Iteration))\b", verdict.feedback, flags=re.MULTILINE)
+    return found.group(1) if found else "other error"
+
+
+def failures(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
+    """A row for each wrong solution: task, kind of failure, tests passed, lengths, whether and how often refined."""
+    return pd.DataFrame(
+        [
+            {
+                "task": t.solution.task_id,
+                "kind": failure_kind(t.solution.verdict),
+                "tests passed %": 100.0 * t.solution.verdict.n_passed / max(1, t.solution.verdict.n_tests),
+                "refinements": len(t.refinements),
+                "correct refinements": len(t.correct),
+                "refined": bool(t.correct),
+            }
+            for t in wrong(trajectories)
+        ],
+        columns=["task", "kind", "tests passed %", "refinements", "correct refinements", "refined"],
+    )
+
+
+def rates_by_kind(table: pd.DataFrame, least: int = 1) -> pd.DataFrame:
+    """Refinement rate in % with its bootstrap interval for every kind of failure seen at least ``least`` times."""
+    rows = []
+    for kind, part in table.groupby("kind"):
+        if len(part) < least:
+            continue
+        by_task = part.groupby("task")["refined"].agg(["sum", "count"]).to_numpy(dtype=float)
+        rate = bootstrap(by_task, ratio, draws=1000)
+        rows.append(
+            {"kind": kind, "wrong solutions": len(part), "rate": rate.value, "low": rate.low, "high": rate.high}
+        )
+    table = pd.DataFrame(rows, columns=["kind", "wrong solutions", "rate", "low", "high"])
+    return table.sort_values("wrong solutions", ascending=False, ignore_index=True)
+
+
+def lengths(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
+    """Lines of each distinct program and words of each distinct explanation, by what they are and whether correct."""
+    rows = set()
+    for t in trajectories:
+        rows.add(("program", "solution", t.solution.verdict.passed, t.solution.code))
+        for r in t.refinements:
+            good = r.verdict.passed
+            rows.add(("program", "refinement", good, r.code))
+            if r.explanation:
+                rows.add(("explanation", "explanation", good, r.explanation))
+    table = [
+        {"text": what, "of": part, "verdict": "correct" if good else "wrong",
+         "length": len(text.splitlines()) if what == "program" else len(text.split())}
+        for what, part, good, text in sorted(rows)
+    ]  # fmt: skip
+    return pd.DataFrame(table, columns=["text", "of", "verdict", "length"])
+
+
+def solved_after(trajectories: Iterable[Trajectory]) -> pd.Series:
+    """For sequences of attempts: how many end in a pass if one stops after so many rounds of repair (0: none).
+
+    A sequence shorter than the round counts with its last attempt.
+    """
+    sequences = [[t.solution.verdict.passed, *(r.verdict.passed for r in t.refinements)] for t in trajectories]
+    rounds = max(map(len, sequences), default=0)
+    solved = [sum(s[min(i, len(s) - 1)] for s in sequences) for i in range(rounds)]
+    return pd.Series(solved, index=pd.RangeIndex(rounds, name="rounds"), name="solved")
+
+
+def pass_counts(solutions: Iterable[Solution]) -> pd.DataFrame:
+    """Samples and passing samples of each task; those without a verdict that counts are left out."""
+    rows = [(s.task_id, s.verdict.passed, 1) for s in solutions if s.verdict.status != "infra"]
+    return pd.DataFrame(rows, columns=["task", "passed", "samples"]).groupby("task", sort=False).sum()
+
+
+def pass_at(counts: pd.DataFrame, k: int) -> Estimate:
+    """pass@k in %, the mean over tasks (rows of ``pass_counts``), with its bootstrap interval over tasks."""
+    chances = [pass_at_k(int(n), int(c), k) for n, c in zip(counts["samples"], counts["passed"], strict=True)]
+    return bootstrap(np.array(chances), lambda rows: 100.0 * float(rows.mean()))
+
+
+def verdict_counts(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
+    """How many solutions and refinements got which verdict."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for t in trajectories:
+        counts["solutions", t.solution.verdict.status] += 1
+        counts.update(("refinements", r.verdict.status) for r in t.refinements)
+    table = pd.Series(counts, dtype=int).rename_axis(["", "verdict"]).unstack(fill_value=0)
+    return table.reindex(columns=[c for c in ("passed", "failed", "error", "timeout", "infra") if c in table])
+
+
+def examples(trajectories: Sequence[Trajectory], n: int) -> list[tuple[Trajectory, Refinement]]:
+    """Repairs to read: of different tasks, with an explanation where there is one, spread over the collection."""
+    first = {t.solution.task_id: (t, r) for t in reversed(wrong(trajectories)) for r in t.correct[:1]}
+    pairs = list(first.values())
+    step = max(1, len(pairs) // max(1, n))
+    return pairs[::step][:n]
+
+
+def dataset_card(trajectories: Sequence[Trajectory], about: dict[str, object], command: str) -> str:
+    """A Markdown card that says what the data is, how it was made and what it must not be used for."""
+    bad = wrong(trajectories)
+    models = sorted({t.solution.model for t in trajectories})
+    teachers = sorted({r.teacher for t in trajectories for r in t.refinements})
+    facts = "\n".join(f"| {name} | {value} |" for name, value in about.items())
+    return f"""# Debugging trajectories
+
+Wrong programs with explanations and repairs, every program verified by running the problem's tests.
+
+| | |
+|-|-|
+| made by | `{command}` |
+| programs by | {", ".join(models)} |
+| repairs by | {", ".join(teachers) or "nobody"} |
+| unique solutions | {len(trajectories)}, of which {len(bad)} wrong |
+| refinements | {sum(len(t.refinements) for t in bad)}, of which {sum(len(t.correct) for t in bad)} correct |
+| refinement rate % (95 % interval, by problem) | {refinement_rate(trajectories) or "–"} |
+{facts}
+
+`trajectories.jsonl` has one `ledexlib.records.Trajectory` a line: a solution and its
+refinements, each with its verdict.
+Correct refinements are for supervised fine-tuning; the wrong ones are kept for the rewards of reinforcement learning.
+
+Limits: a pass means that the benchmark's tests pass, not that the program is right. An explanation counts as correct
+when its program passes; nobody has read it. `mini-teacher` is a simulation: data made with it is for testing the
+method, not for training a model that anybody uses. The problems keep their benchmark's licence.
+"""

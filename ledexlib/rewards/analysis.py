@@ -1,0 +1,262 @@
+"""What the rewards say about collected refinements, whose correctness is known, before anything is trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from ledexlib.statistics import Estimate, auc, bootstrap, ratio
+from ledexlib.problems.programs import parse
+from ledexlib.records import Record, Refinement, Trajectory
+from ledexlib.rewards.rewards import LeaveOut, Reward, Scorer, copied_share, explanation_reward, fitted_ends, same_program
+
+RULES: Mapping[LeaveOut, str] = {
+    "nothing": "all",
+    "itself": "without itself",
+    "program": "without its program's correct refinements and copies",
+}
+# With the references of one wrong program, an independent sample is compared with the others; with those of a task,
+# correct and wrong refinements of a program are compared with the same references, none of them made for it.
+HONEST: Mapping[str, LeaveOut] = {"solution": "itself", "task": "program"}
+PARTS = ["S_cb", "S_ut", "S_ex"]
+REWARDS = ["R(r)", "R(e)"]
+SCORES = [*PARTS, "n-grams", "weighted n-grams", "syntax", "data flow", *REWARDS, "R(r) + R(e)"]
+DRAWS = 1000
+
+
+class Scored(Record):
+    """A collected refinement with its rewards: as training sees it, and by the honest rule of what is left out."""
+
+    id: str  # the refinement's
+    task_id: str
+    correct: bool
+    among_all: Reward | None
+    honest: Reward | None
+
+
+def wrong_ones(trajectories: Iterable[Trajectory], most: int | None) -> list[Trajectory]:
+    """The wrong solutions that got refinements, at most so many, evenly spread over the collection."""
+    found = [t for t in trajectories if not t.solution.verdict.passed and t.refinements]
+    if most is None or most >= len(found):
+        return found
+    return [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
+
+
+def refinements_of(trajectories: Iterable[Trajectory]) -> list[Refinement]:
+    return [refinement for t in trajectories for refinement in t.refinements]
+
+
+def scores(scorer: Scorer, refinements: Sequence[Refinement]) -> dict[LeaveOut, list[Reward | None]]:
+    """The rewards of the refinements under every rule of what is left out of the references."""
+    return {rule: scorer.score(refinements, rule) for rule in RULES}
+
+
+def calibrated(
+    scorer: Scorer, refinements: Sequence[Refinement]
+) -> tuple[dict[LeaveOut, list[Reward | None]], tuple[float, float] | None]:
+    """The rewards, and the two ends that the data gives equation 5: quantiles of the honest S_ex.
+
+    The ends are None without explanations. With ``explanation_map: quantiles`` the rewards use them; raises ValueError
+    if there are none then.
+    """
+    p = scorer.params
+    found = scores(scorer, refinements)
+    honest = found[HONEST[p.reward_references]]
+    similarities = [reward.s_ex for reward in honest if reward is not None and reward.s_ex is not None]
+    ends = fitted_ends(similarities, p.explanation_quantiles) if similarities or p.explanation_map != "paper" else None
+    if p.explanation_map == "quantiles":
+        scorer.ends = ends
+        found = scores(scorer, refinements)
+    return found, ends
+
+
+def records(
+    refinements: Sequence[Refinement], among_all: Sequence[Reward | None], honest: Sequence[Reward | None]
+) -> list[Scored]:
+    """The rewards to keep."""
+    rows = zip(refinements, among_all, honest, strict=True)
+    return [
+        Scored(id=r.id, task_id=r.task_id, correct=r.verdict.passed, among_all=one, honest=other)
+        for r, one, other in rows
+    ]
+
+
+def table(refinements: Sequence[Refinement], rewards: Sequence[Reward | None]) -> pd.DataFrame:
+    """A row for each refinement that has a reward: task, program, verdict, scores, lengths; NaN where there is none."""
+    rows = [
+        {
+            "task": r.task_id, "solution": r.solution_id, "verdict": "correct" if r.verdict.passed else "wrong",
+            "S_cb": found.s_cb, "S_ut": found.s_ut, "S_ex": found.s_ex, "n-grams": found.ngram,
+            "weighted n-grams": found.weighted_ngram, "syntax": found.syntax, "data flow": found.dataflow,
+            "R(r)": found.code, "R(e)": found.explanation,
+            "R(r) + R(e)": None if found.explanation is None else found.total,
+            "references": found.n_references, "without flow": found.without_flow,
+            "unmatched flow": found.unmatched_flow, "lines": len(r.code.splitlines()),
+            "words": len((r.explanation or "").split()), "refinement": r,
+        }
+        for r, found in zip(refinements, rewards, strict=True) if found is not None
+    ]  # fmt: skip
+    columns = ["task", "solution", "verdict", *SCORES, "references", "without flow", "unmatched flow", "lines", "words"]
+    return pd.DataFrame(rows, columns=[*columns, "refinement"]).astype(dict.fromkeys(SCORES, float))
+
+
+def by_task(tasks: Iterable[str], statistic: Callable[[np.ndarray], float], draws: int = DRAWS) -> Estimate:
+    """A statistic of how often each row counts, (n,), with its bootstrap interval over the rows' tasks."""
+    number, names = pd.factorize(np.array(list(tasks)))
+
+    def of_draw(drawn: np.ndarray) -> float:
+        return statistic(np.bincount(drawn, minlength=len(names))[number])
+
+    return bootstrap(np.arange(len(names)), of_draw, draws)
+
+
+def classify(frame: pd.DataFrame, score: str) -> Estimate | None:
+    """AUC of a score as a classifier of correctness, all refinements together; None without both verdicts."""
+    part = frame.dropna(subset=[score])
+    if part["verdict"].nunique() < 2:
+        return None
+    correct, values = (part["verdict"] == "correct").to_numpy(), part[score].to_numpy()
+    return by_task(part["task"], lambda weights: auc(correct, values, weights))
+
+
+def classify_within(frame: pd.DataFrame, score: str) -> tuple[Estimate | None, int]:
+    """The same within each wrong program, over pairs of a correct and a wrong refinement of it, and how many pairs."""
+    part = frame.dropna(subset=[score])[["task", "solution", "verdict", score]]
+    correct, wrong = (part[part["verdict"] == verdict] for verdict in ("correct", "wrong"))
+    pairs = correct.merge(wrong, on=["task", "solution"], suffixes=("", " of wrong"))
+    if pairs.empty:
+        return None, 0
+    wins = (np.sign(pairs[score] - pairs[f"{score} of wrong"]) + 1) / 2  # a tie is half a win
+    by_problem = wins.groupby(pairs["task"]).agg(["sum", "count"]).to_numpy(float)
+    value, low, high, n = bootstrap(by_problem, ratio, DRAWS)
+    return Estimate(value / 100, low / 100, high / 100, n), len(pairs)
+
+
+def auc_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """For every score that is there its AUC over all refinements and within a wrong program, with 95 % intervals."""
+    rows = []
+    for score in SCORES:
+        overall = classify(frame, score)
+        within, pairs = classify_within(frame, score)
+        if overall is not None:
+            there = frame.dropna(subset=[score])["verdict"].value_counts()
+            rows.append({
+                "score": score, "correct": there["correct"], "wrong": there["wrong"], "AUC": overall.value,
+                "low": overall.low, "high": overall.high, "pairs within a program": pairs,
+                **dict(zip(("AUC within", "low within", "high within"), within or [np.nan] * 3, strict=False)),
+            })  # fmt: skip
+    names = ["score", "correct", "wrong", "AUC", "low", "high", "pairs within a program", "AUC within", "low within"]
+    return pd.DataFrame(rows, columns=[*names, "high within"])
+
+
+def leave_out_table(frames: Mapping[LeaveOut, pd.DataFrame]) -> pd.DataFrame:
+    """What comparing a refinement with itself, or with its copies, does to the similarities."""
+    rows = []
+    for rule, frame in frames.items():
+        for score in ("S_cb", "S_ex"):
+            part = frame.dropna(subset=[score])
+            means, counts = part.groupby("verdict")[score].mean(), part["verdict"].value_counts()
+            if len(part):
+                rows.append({
+                    "score": score, "references": RULES[rule], "correct": counts.get("correct", 0),
+                    "wrong": counts.get("wrong", 0), "mean of correct": means.get("correct", np.nan),
+                    "mean of wrong": means.get("wrong", np.nan), "AUC": interval(classify(frame, score)),
+                })  # fmt: skip
+    found = pd.DataFrame(
+        rows, columns=["score", "references", "correct", "wrong", "mean of correct", "mean of wrong", "AUC"]
+    )
+    return found.sort_values("score", kind="stable", ignore_index=True)
+
+
+def interval(estimate: Estimate | None) -> str:
+    """'0.71 [0.65, 0.78]', or a dash."""
+    return "–" if estimate is None else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def spearman(frame: pd.DataFrame, one: str, other: str) -> Estimate | None:
+    """Rank correlation of two columns with its interval over tasks; None if one of them does not vary."""
+    part = frame.dropna(subset=[one, other])
+    if part[one].nunique() < 2 or part[other].nunique() < 2:
+        return None
+    a, b = (part[column].to_numpy() for column in (one, other))
+
+    def of_weights(weights: np.ndarray) -> float:
+        rows = np.repeat(np.arange(len(a)), weights)
+        x, y = (rankdata(values[rows]) for values in (a, b))
+        return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
+
+    return by_task(part["task"], of_weights, draws=300)
+
+
+def correlations(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlation of R(r) with R(e): of all refinements, of the correct ones, of the wrong ones."""
+    parts = {"all": frame, **{verdict: frame[frame["verdict"] == verdict] for verdict in ("correct", "wrong")}}
+    rows = [
+        (
+            name,
+            len(part.dropna(subset=REWARDS)),
+            interval(spearman(part, *REWARDS)),
+            interval(spearman(part, "S_cb", "S_ex")),
+        )
+        for name, part in parts.items()
+    ]
+    return pd.DataFrame(rows, columns=["refinements", "n", "R(r) with R(e)", "S_cb with S_ex"])
+
+
+def saturation(trajectories: Sequence[Trajectory], every: pd.DataFrame, honest: pd.DataFrame) -> pd.DataFrame:
+    """Where the rewards stop to tell anything: ends of the scales, degenerate data flow, copies, no reward at all.
+
+    ``every`` and ``honest`` are tables of the rewards among all references and by the honest rule.
+    """
+    pairs = [(t.solution, r) for t in trajectories for r in t.refinements]
+    explained = [(w, r) for w, r in pairs if r.explanation]
+    repeated = [copied_share(r.explanation, w.code, w.verdict.feedback, r.code) > 0.5 for w, r in explained]
+    n_compared = int(every["references"].sum())
+    counts = [
+        (
+            "no reward: the harness's own trouble (infra)",
+            sum(r.verdict.status == "infra" for _, r in pairs),
+            len(pairs),
+        ),
+        ("no reward: nothing to compare with", len(pairs) - len(every), len(pairs)),
+        ("no reward by the honest rule", len(pairs) - len(honest), len(pairs)),
+        ("programs that do not parse", sum(parse(r.code) is None for _, r in pairs), len(pairs)),
+        ("refinements equal to the wrong program", sum(same_program(w.code, r.code) for w, r in pairs), len(pairs)),
+        ("S_ut = 0", (every["S_ut"] == 0).sum(), len(every)),
+        ("S_ut = 1", (every["S_ut"] == 1).sum(), len(every)),
+        ("S_cb = 1 among all references", (every["S_cb"] > 1 - 1e-9).sum(), len(every)),
+        ("S_cb = 1 by the honest rule", (honest["S_cb"] > 1 - 1e-9).sum(), len(honest)),
+        ("R(e) below -5", (honest["R(e)"] < -5).sum(), honest["R(e)"].count()),
+        ("explanations copied by half or more from code or feedback", sum(repeated), len(explained)),
+        ("comparisons: reference without data flow, which counts as 1", every["without flow"].sum(), n_compared),
+        ("comparisons: no data flow matched, which counts as 1", every["unmatched flow"].sum(), n_compared),
+    ]
+    table = pd.DataFrame(counts, columns=["what", "count", "of"]).astype({"count": int, "of": int})
+    table["%"] = 100 * table["count"] / table["of"].where(table["of"] > 0)
+    return table
+
+
+def maps(frame: pd.DataFrame, ends: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
+    """What each map of S_ex to R(e) (named, with its two ends) makes of the correct and the wrong refinements."""
+    part = frame.dropna(subset=["S_ex"])
+    correct = part["verdict"] == "correct"
+    rows = []
+    for name, (low, high) in ends.items():
+        values = part["S_ex"].map(lambda s, e=(low, high): explanation_reward(s, e))
+        rows.append({
+            "map": name, "-5 at": low, "0 at": (low + high) / 2, "5 at": high,
+            "mean of correct": values[correct].mean(), "mean of wrong": values[~correct].mean(),
+            "spread (sd)": values.std(), "correct above 0 %": 100 * (values[correct] > 0).mean(),
+            "wrong above 0 %": 100 * (values[~correct] > 0).mean(),
+            "outside [-5, 5] %": 100 * (values.abs() > 5).mean(),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def extremes(frame: pd.DataFrame, n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The ``n`` highest- and the ``n`` lowest-rewarded explanations, one for each task."""
+    explained = frame[frame["words"] > 0].dropna(subset=["R(e)"]).sort_values("R(e)", ascending=False)
+    return explained.drop_duplicates("task").head(n), explained[::-1].drop_duplicates("task").head(n)

@@ -1,0 +1,190 @@
+"""What supervised fine-tuning learns from (paper section 2): verified trajectories as conversations.
+
+Three kinds of example: *generation*, a problem answered by a correct first program; *refine*, a wrong program with its
+feedback answered by a correct refinement; *explain_refine*, the same answered by the explanation and the refinement.
+The last turn of a conversation is the answer, the only part with loss.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, get_args
+
+import pandas as pd
+
+from ledexlib.models import prompts
+from ledexlib.params.layers import ParameterError
+from ledexlib.models.prompts import Message
+from ledexlib.records import Problem, Record, Trajectory, content_id
+from ledexlib.params.vocabulary import Params
+
+Kind = Literal["generation", "refine", "explain_refine"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class Example(Record):
+    """A conversation whose last turn is learned; ``copies`` times an epoch, ``tokens`` long (0: not counted yet)."""
+
+    id: str
+    kind: Kind
+    task_id: str
+    solution_id: str
+    messages: tuple[Message, ...]
+    copies: int = 1
+    tokens: int = 0
+
+    @property
+    def prompt(self) -> list[Message]:
+        return list(self.messages[:-1])
+
+    @property
+    def completion(self) -> list[Message]:
+        return list(self.messages[-1:])
+
+
+class Split(NamedTuple):
+    """The examples of a run. Those that do not fit the model are in none of the other two."""
+
+    train: list[Example]
+    held_out: list[Example]
+    too_long: list[Example]
+
+
+def examples(trajectories: Iterable[Trajectory], problems: Iterable[Problem]) -> list[Example]:
+    """Every example that verified trajectories give, equal conversations once, in the trajectories' order."""
+    by_task = {problem.task_id: problem for problem in problems}
+    found: dict[str, Example] = {}
+
+    def add(kind: Kind, t: Trajectory, messages: list[Message]) -> None:
+        name = content_id(kind, messages)
+        found.setdefault(name, Example(
+            id=name, kind=kind, task_id=t.solution.task_id, solution_id=t.id, messages=tuple(messages)
+        ))  # fmt: skip
+
+    for t in trajectories:
+        problem, wrong, verdict = by_task[t.solution.task_id], t.solution.code, t.solution.verdict
+        if verdict.passed:
+            add("generation", t, prompts.solve_messages(problem, prompts.answer_text(None, wrong)))
+            continue
+        for r in t.correct:
+            direct = prompts.answer_text(None, r.code)
+            add("refine", t, prompts.refine_messages(problem, wrong, verdict.feedback, False, direct))
+            if r.explanation:
+                explained = prompts.answer_text(r.explanation, r.code)
+                add("explain_refine", t, prompts.refine_messages(problem, wrong, verdict.feedback, True, explained))
+    return list(found.values())
+
+
+def capped(found: Sequence[Example], cap: int | None, seed: int) -> list[Example]:
+    """At most ``cap`` examples of each kind for each problem, spread over its solutions; order is kept.
+
+    A solution's second example is taken only after the first ones of all the problem's solutions.
+    """
+    if cap is None:
+        return list(found)
+    groups: dict[tuple[str, str], list[Example]] = defaultdict(list)
+    for example in _shuffled(found, f"cap {seed}"):
+        groups[example.task_id, example.kind].append(example)
+    kept: set[str] = set()
+    for group in groups.values():
+        seen: Counter[str] = Counter()
+        turns = []
+        for example in group:
+            turns.append((seen[example.solution_id], example.id))
+            seen[example.solution_id] += 1
+        turns.sort(key=lambda turn: turn[0])
+        kept.update(name for _, name in turns[:cap])
+    return [example for example in found if example.id in kept]
+
+
+def weighted(found: Sequence[Example], weights: dict[Kind, float], seed: int) -> list[Example]:
+    """The examples with their copies an epoch: a weight of 2.25 gives each 2, and a random quarter of them 3.
+
+    A weight of 0 leaves the kind out.
+    """
+    extra: set[str] = set()
+    for kind, weight in weights.items():
+        names = [example.id for example in _shuffled(found, f"weights {seed}") if example.kind == kind]
+        extra.update(names[: round(len(names) * (weight % 1))])
+    copies = [int(weights[example.kind]) + (example.id in extra) for example in found]
+    return [e.model_copy(update={"copies": n}) for e, n in zip(found, copies, strict=True) if n]
+
+
+def held_out_tasks(found: Iterable[Example], share: float, seed: int) -> set[str]:
+    """The problems kept for the held-out loss: this share of them, at least one if any (and never the only one)."""
+    tasks = sorted({example.task_id for example in found})
+    if share == 0 or len(tasks) < 2:
+        return set()
+    random.Random(f"held out {seed}").shuffle(tasks)
+    return set(tasks[: min(len(tasks) - 1, max(1, round(share * len(tasks))))])
+
+
+def build(
+    trajectories: Iterable[Trajectory], problems: Iterable[Problem], count: Callable[[Sequence[Message]], int],
+    p: Params,
+) -> Split:  # fmt: skip
+    """The examples of a run: what fits, capped, weighted and divided by problem into training and held-out data.
+
+    ``count`` gives the tokens of a conversation. Raises ParameterError if nothing is left to train on.
+    """
+    weights: dict[Kind, float] = {kind: getattr(p, f"sft_{kind}") for kind in KINDS}
+    wanted = [example for example in examples(trajectories, problems) if weights[example.kind]]
+    counted = [example.model_copy(update={"tokens": count(example.messages)}) for example in wanted]
+    too_long = [example for example in counted if example.tokens > p.sft_max_length]
+    fitting = [example for example in counted if example.tokens <= p.sft_max_length]
+    chosen = weighted(capped(fitting, p.sft_per_problem, p.seed), weights, p.seed)
+    apart = held_out_tasks(chosen, p.sft_held_out, p.seed)
+    train = [example for example in chosen if example.task_id not in apart]
+    if not train:
+        reason = f"all {len(too_long)} examples are longer than sft_max_length" if too_long else "none was collected"
+        raise ParameterError(f"no example to train on for {weights}: {reason}")
+    held_out = [e.model_copy(update={"copies": 1}) for e in chosen if e.task_id in apart]
+    return Split(train, held_out, too_long)
+
+
+def order(lengths: Sequence[int], copies: Sequence[int], batch: int, epochs: float, seed: int) -> list[int]:
+    """The examples' numbers in the order of training: ``epochs`` random passes, each batch sorted by length.
+
+    Sorting inside a batch puts examples of similar length on the device together, so that little is padded, and leaves
+    the batch's gradient as it is.
+    """
+    each = [number for number, n in enumerate(copies) for _ in range(n)]
+    numbers: list[int] = []
+    for epoch in range(int(epochs) + 1):
+        random.Random(f"order {seed} {epoch}").shuffle(each)
+        numbers += each
+    numbers = numbers[: round(epochs * len(each))]
+    batches = (numbers[start : start + batch] for start in range(0, len(numbers), batch))
+    return [number for part in batches for number in sorted(part, key=lambda n: -lengths[n])]
+
+
+def table(split: Split) -> pd.DataFrame:
+    """What is trained on, held out and left out as too long, by kind; ``seen`` and ``tokens`` are an epoch's."""
+    rows = []
+    for kind in KINDS:
+        train, held_out, too_long = ([e for e in part if e.kind == kind] for part in split)
+        rows.append({
+            "kind": kind,
+            "examples": len(train),
+            "problems": len({e.task_id for e in train}),
+            "seen": sum(e.copies for e in train),
+            "tokens": sum(e.copies * e.tokens for e in train),
+            "longest": max((e.tokens for e in train), default=0),
+            "held out": len(held_out),
+            "too long": len(too_long),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def lengths(split: Split) -> pd.DataFrame:
+    """Kind and tokens of every example, those that are too long included."""
+    rows = [(e.kind, e.tokens) for part in split for e in part]
+    return pd.DataFrame(rows, columns=["kind", "tokens"])
+
+
+def _shuffled(found: Sequence[Example], seed: str) -> list[Example]:
+    shuffled = list(found)
+    random.Random(seed).shuffle(shuffled)
+    return shuffled

@@ -1,0 +1,156 @@
+"""The real notebooks, run as a user runs them: undisturbed, killed and resumed, by plain papermill, with bad input."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ledexlib.params.paths import ROOT
+
+STAGES = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+LINES = {
+    "01_collect": ("problems.jsonl", "solutions.jsonl", "refinements.jsonl"),
+    "02_verify": ("trajectories.jsonl",),
+}
+
+
+def command(outputs: Path, run: str, *more: str, files: tuple[str, ...] = ("params/smoke.yaml",)) -> list[str]:
+    paths = [str(ROOT / file) for file in files]
+    return [sys.executable, "-m", "ledexlib", "run", *paths, "--run", run, "--set", f"outputs={outputs}", *more]
+
+
+def finished(*args, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*args, **options), cwd=ROOT, capture_output=True, text=True, timeout=1800)
+
+
+def without_seconds(value):
+    """A record without the times in it, which differ from run to run."""
+    if isinstance(value, dict):
+        return {name: without_seconds(item) for name, item in value.items() if name != "seconds"}
+    return [without_seconds(item) for item in value] if isinstance(value, list) else value
+
+
+def records(run: Path) -> dict[str, list]:
+    """All records of a run, by file, in order; verdicts end in any order and are compared in the trajectories."""
+    return {
+        name: [without_seconds(json.loads(line)) for line in (run / stage / name).read_text().splitlines()]
+        for stage, names in LINES.items()
+        for name in names
+    }
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("out puts")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(outputs) -> Path:
+    done = finished(outputs, "undisturbed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return outputs / "undisturbed"
+
+
+def test_a_run_makes_every_stage_and_its_pages(undisturbed):
+    for stage in STAGES:
+        assert (undisturbed / stage / "done.json").exists()
+        assert (undisturbed / "report" / f"{stage}.html").stat().st_size > 5_000
+    page = (undisturbed / "report" / "02_verify.html").read_text()
+    assert "Table 1" in page and "data:image/png" in page and "stage.need" not in page
+    assert "simulation" in (undisturbed / "02_verify" / "README.md").read_text()
+    assert (undisturbed / "04_sft" / "model" / "model.safetensors").exists()
+    page = (undisturbed / "report" / "06_evaluate.html").read_text()
+    assert "Table 2" in page and "paper: StarCoder-15B" in page and "feedback from the benchmark" in page
+    headline = json.loads((undisturbed / "06_evaluate" / "metrics.json").read_text())
+    assert headline["gains"]["sft_over_prompting"]["pass@1"]["n_problems"] == 6
+    assert "params/smoke.yaml" in headline["command"] and headline["parameters"]["n_samples"] == 2
+
+
+def test_what_was_collected_is_whole(undisturbed):
+    found = records(undisturbed)
+    assert len(found["problems.jsonl"]) == 4 and len(found["solutions.jsonl"]) == 12
+    wrong = [t for t in found["trajectories.jsonl"] if t["solution"]["verdict"]["status"] != "passed"]
+    assert wrong and all(len(t["refinements"]) == 2 for t in wrong)
+    assert len(found["refinements.jsonl"]) == 2 * len(wrong)
+    assert all(t["solution"]["verdict"]["feedback"] for t in wrong)
+
+
+def test_the_same_command_again_does_nothing(undisturbed):
+    before = (undisturbed / "02_verify" / "done.json").stat().st_mtime_ns
+    again = finished(undisturbed.parent, "undisturbed")
+    assert again.returncode == 0 and again.stdout.count("up to date") == len(STAGES)
+    assert (undisturbed / "02_verify" / "done.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"), [("01_collect", "solutions.jsonl"), ("02_verify", "refinement_verdicts.jsonl")]
+)
+def test_a_killed_run_ends_with_the_records_of_an_undisturbed_one(undisturbed, outputs, stage, file):
+    """kill -9 to the runner and its kernels as soon as the file appears, a torn last line, then the same command."""
+    run = f"killed-{stage}"
+    if stage == "02_verify":
+        shutil.copytree(undisturbed / "01_collect", outputs / run / "01_collect")
+    stages = ("--from", "01", "--to", "02")
+    runner = subprocess.Popen(
+        command(outputs, run, *stages), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    path, deadline = outputs / run / stage / file, time.monotonic() + 900
+    while not path.exists() and runner.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    kernels = subprocess.run(["pgrep", "-P", str(runner.pid)], capture_output=True, text=True).stdout.split()
+    for process in (runner.pid, *map(int, kernels)):
+        os.kill(process, signal.SIGKILL)
+    runner.wait()
+    assert path.exists() and not (outputs / run / stage / "done.json").exists()
+    with path.open("ab") as lines:
+        lines.write(b'{"id": "half a li')
+    resumed = finished(outputs, run, *stages)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert records(outputs / run) == records(undisturbed)
+
+
+def test_plain_papermill_makes_the_same_records(undisturbed, outputs, tmp_path):
+    out = tmp_path / "OUT.ipynb"
+    subprocess.run(
+        [sys.executable, "-m", "papermill", "notebooks/01_collect.ipynb", str(out), "-k", "python3",
+         "-f", "params/smoke.yaml", "-p", "run", "plain", "-p", "outputs", str(outputs)],
+        cwd=ROOT, check=True, capture_output=True, timeout=900,
+    )  # fmt: skip
+    ours, theirs = (outputs / run / "01_collect" / "solutions.jsonl" for run in ("plain", "undisturbed"))
+    assert ours.read_text() == theirs.read_text()
+
+
+def test_a_typo_is_refused_before_anything_runs(outputs):
+    refused = finished(outputs, "typo", "--set", "n_solution=3")
+    assert refused.returncode == 2 and "did you mean 'n_solutions'?" in refused.stderr
+    assert not (outputs / "typo").exists()
+
+
+def test_a_missing_data_file_and_a_cut_off_one_are_named(outputs, tmp_path):
+    mbpp = ("--set", "benchmark=mbpp", "--from", "01", "--to", "01")
+    missing = finished(outputs, "missing", *mbpp, "--set", f"problems_path={tmp_path}/nowhere.jsonl")
+    assert missing.returncode == 1 and "nowhere.jsonl" in missing.stdout + missing.stderr
+    cut = tmp_path / "cut.jsonl"
+    cut.write_text('{"task_id": 601, "text": "Sum.", "code": "def f(a):\\n  retu')
+    torn = finished(outputs, "torn", *mbpp, "--set", f"problems_path={cut}")
+    assert torn.returncode == 1 and "cut.jsonl" in torn.stdout + torn.stderr
+
+
+def test_a_teacher_that_is_down_is_one_clear_message(outputs):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    teacher = ("teacher=somebody", "teacher_backend=endpoint", f"teacher_endpoints=[{url}]", "request_attempts=2")
+    settings = [word for setting in teacher for word in ("--set", setting)]
+    down = finished(outputs, "down", *settings, "--from", "01", "--to", "01")
+    assert down.returncode == 1
+    assert "EndpointError: model somebody: no answer after 2 tries" in down.stdout and url in down.stdout
+    assert len((outputs / "down" / "01_collect" / "solutions.jsonl").read_text().splitlines()) == 12
