@@ -1,6 +1,6 @@
 """The records that travel through the pipeline, and how they are named.
 
-A trajectory is a problem's wrong solution with the refinements a teacher wrote for it, each with its verdict. Records
+A trajectory is a solution of a problem with the refinements made for it, each program with its verdict. Records
 are written once, named by their content, and never edited: a later stage adds a file. On disk they are JSON lines.
 """
 
@@ -8,67 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Union
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
-Status = Literal["passed", "failed", "error", "timeout", "infra"]
-Mode = Literal["proxy", "in_process"]
+from ledexlib.sandbox.types import Assertion, Call, Check, InputOutput, Mode, Record, Status, Test, Verdict
 
+__all__ = [
+    "Assertion", "Call", "Check", "InputOutput", "Mode", "Problem", "Record", "Refinement", "Sampling", "Solution",
+    "Status", "Test", "Trajectory", "Verdict", "Way", "content_id",
+]  # fmt: skip
 
-class Record(BaseModel):
-    """An immutable record; an unknown field is an error, because it is a typo or a file of another version."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Assertion(Record):
-    """A statement run in the program's namespace, such as ``assert add(1, 2) == 3``.
-
-    ``statement`` may be several lines; every ``assert`` in it counts as one test.
-    """
-
-    kind: Literal["assertion"] = "assertion"
-    statement: str
-
-
-class Check(Record):
-    """Source of a function ``check(candidate)``, called with the problem's entry point; every ``assert`` is a test.
-
-    This is HumanEval's form. ``candidate`` is the value of the expression ``Problem.entry_point``.
-    """
-
-    kind: Literal["check"] = "check"
-    source: str
-
-
-class Call(Record):
-    """A call of the entry point whose result is compared with an expected value.
-
-    ``arguments`` and ``expected`` are Python literals (``inf`` and ``nan`` allowed); ``arguments`` is a tuple.
-    ``expected`` None means: what the problem's reference returns. ``comparison`` is ``equal``; ``set`` (order and
-    repetition do not matter); ``same_none`` (only whether the result is None matters; a bool stands for the answer to
-    that question), as EvalPlus needs; or ``json`` (a tuple equals the list with its items), as APPS needs.
-    ``tolerance`` is absolute, for floats and containers of floats, beside a relative one of 1e-7 (EvalPlus's rule);
-    0 asks for equality.
-    """
-
-    kind: Literal["call"] = "call"
-    arguments: str
-    expected: str | None = None
-    tolerance: float = 0.0
-    comparison: Literal["equal", "set", "same_none", "json"] = "equal"
-
-
-class InputOutput(Record):
-    """A whole program's standard input and the standard output expected of it (compared token by token)."""
-
-    kind: Literal["io"] = "io"
-    stdin: str
-    stdout: str
-
-
-Test = Annotated[Union[Assertion, Check, Call, InputOutput], Field(discriminator="kind")]
+Way = Literal["refine", "explain"]  # how a repair is asked for: directly, or explain + refine
 
 
 class Problem(Record):
@@ -90,27 +41,6 @@ class Problem(Record):
     stub: str = ""
 
 
-class Verdict(Record):
-    """What running a program against its tests said.
-
-    ``infra`` is the harness's own trouble and is never scored. ``feedback`` is what a model is shown: the first failing
-    test with the value that came out, or the error with its line; empty for a passed program. ``mode`` says where the
-    tests ran: outside the program's process (``proxy``), or within it, where a program written to deceive could forge
-    them (``in_process``, and of verdicts from before this was recorded).
-    """
-
-    status: Status
-    n_passed: int
-    n_tests: int
-    feedback: str
-    seconds: float
-    mode: Mode = "in_process"
-
-    @property
-    def passed(self) -> bool:
-        return self.status == "passed"
-
-
 class Sampling(Record):
     """How a completion was drawn; ``index`` counts the samples of one prompt from 0."""
 
@@ -122,7 +52,11 @@ class Sampling(Record):
 
 
 class Solution(Record):
-    """A model's first program for a task."""
+    """A model's first program for a task.
+
+    ``feedback`` is what a model is told that is asked to repair it, None if that is its verdict's. ``fails`` says
+    whether the tests that a model may see fail, where these are not the verdict's (None: they are).
+    """
 
     id: str
     task_id: str
@@ -131,10 +65,28 @@ class Solution(Record):
     model: str
     sampling: Sampling
     verdict: Verdict | None = None
+    feedback: str | None = None
+    tokens: int = 0  # tokens sampled
+    finished: bool = True  # the completion ended by itself, not by its length
+    fails: bool | None = None
+
+    @property
+    def needs_repair(self) -> bool:
+        """Whether the tests that a model may see ran and failed; a verdict ``infra`` says nothing about a program."""
+        return self.verdict.status not in ("passed", "infra") if self.fails is None else self.fails
+
+    @property
+    def told(self) -> str:
+        """The feedback that a model is given on it."""
+        return self.verdict.feedback if self.feedback is None else self.feedback
 
 
 class Refinement(Record):
-    """A teacher's answer to a wrong solution: an explanation (or none) and a repaired program, from one completion."""
+    """A repair of a solution: an explanation (or none) and a program, from one completion.
+
+    ``way`` says how it was asked for: ``refine`` (the program alone) or ``explain`` (an explanation first). ``edited``
+    counts the lines it changes, ``needed`` those of them without which it does not pass (None: not examined).
+    """
 
     id: str
     solution_id: str
@@ -142,20 +94,18 @@ class Refinement(Record):
     explanation: str | None
     code: str
     completion: str
-    teacher: str
+    teacher: str  # whoever wrote it; in evaluation the model itself
     sampling: Sampling
     verdict: Verdict | None = None
-
-
-class Judged(Record):
-    """The verdict on the solution or refinement of this id, kept beside it."""
-
-    id: str
-    verdict: Verdict
+    way: Way = "explain"
+    tokens: int = 0
+    finished: bool = True
+    edited: int | None = None
+    needed: int | None = None
 
 
 class Trajectory(Record):
-    """A solution with its verdict and the verified refinements made for it (none for a correct solution)."""
+    """A solution with its verdict and the verified refinements made for it (none if it was not sent to repair)."""
 
     id: str  # the solution's
     solution: Solution
@@ -166,41 +116,9 @@ class Trajectory(Record):
         """R_c, the refinements that pass every test; their explanations are E_c (paper section 3)."""
         return tuple(r for r in self.refinements if r.verdict is not None and r.verdict.passed)
 
-
-class Repair(Record):
-    """A model's answer when it was asked to repair its own program.
-
-    ``edited`` counts the lines it changed, ``needed`` those of them without which the repair does not pass (None where
-    that was not examined).
-    """
-
-    explanation: str | None
-    code: str
-    verdict: Verdict
-    tokens: int
-    finished: bool
-    edited: int
-    needed: int | None = None
-
-
-class Attempt(Record):
-    """A model's program for a task of a benchmark, and its repairs: ``refine`` (direct), ``explain`` (explained).
-
-    ``fails`` says whether the tests that the model may see fail, ``feedback`` what it was told. In the refined scores
-    the repairs take the place of the programs that fail; a program that does not fail may have repairs too, made to see
-    whether they break it.
-    """
-
-    id: str
-    task_id: str
-    index: int
-    code: str
-    verdict: Verdict
-    fails: bool
-    feedback: str
-    tokens: int
-    finished: bool
-    repairs: dict[str, Repair] = {}
+    def repair(self, way: Way) -> Refinement | None:
+        """The first refinement that was asked for in this way."""
+        return next((r for r in self.refinements if r.way == way), None)
 
 
 def content_id(*parts: object) -> str:

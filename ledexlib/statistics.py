@@ -58,20 +58,6 @@ def ratio(rows: np.ndarray) -> float:
     return 100.0 * float(top) / float(bottom) if bottom else float("nan")
 
 
-def auc(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
-
-    ``positive`` (n,) bool, ``scores`` (n,) finite, ``weights`` (n,) how often each row counts (default once). NaN if
-    there is no positive or no negative.
-    """
-    weights = np.ones(len(scores)) if weights is None else weights
-    values, rank = np.unique(scores, return_inverse=True)
-    above = np.bincount(rank, weights * positive, len(values))
-    below = np.bincount(rank, weights * ~positive, len(values))
-    pairs = above.sum() * below.sum()
-    return float((above * (below.cumsum() - below / 2)).sum() / pairs) if pairs else float("nan")
-
-
 @lru_cache(maxsize=4)
 def resamples(n: int, draws: int, seed: int = 0) -> np.ndarray:
     """How often each of ``n`` rows is drawn in each bootstrap sample, shape (draws, n)."""

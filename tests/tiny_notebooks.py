@@ -13,21 +13,25 @@ PARAMETERS = """\
 run: str = "scratch"  # name of the run
 outputs: str = "outputs"  # folder of all runs
 seed: int = 0  # seed
+params: list[str] = []  # parameter files
 max_problems: int | None = 20  # how many records
 workers: int = 2  # how fast"""
 
+TABLE = """\
+01_collect: {parameters: [seed, max_problems, workers]}
+02_sum: {needs: [01_collect], parameters: [seed, max_problems]}
+"""
+
 OPEN = """\
-from pathlib import Path
 from pydantic import BaseModel
-from ledexlib.params import layers as params
-from ledexlib.runs import stage as runs
+from ledexlib import runs
 
 class Item(BaseModel):
     id: str
     value: int
 
-p = params.from_notebook(globals())
-stage = runs.open_stage("{name}", p, notebooks_folder={folder!r})"""
+stage = runs.open_stage("{name}", globals())
+p = stage.params"""
 
 # Slow enough to be killed in the middle; a record's value depends on the seed and its own number alone.
 COLLECT = """\
@@ -62,7 +66,7 @@ def write_notebook(
 ) -> Path:
     """A stage's notebook: a heading, the parameters cell, the opening cell, then these code cells."""
     folder.mkdir(parents=True, exist_ok=True)
-    opening = OPEN.format(name=name, folder=str(folder))
+    opening = OPEN.format(name=name)
     notebook = v4.new_notebook(
         cells=[
             v4.new_markdown_cell(f"# {name}\n\nThe loss is $L = \\sum_i x_i^2$ and costs <b>nothing</b>."),
@@ -76,8 +80,14 @@ def write_notebook(
     return path
 
 
+def write_table(folder: Path, text: str) -> None:
+    """The table of a folder's stages."""
+    (folder / "stages.yaml").write_text(text)
+
+
 def two_stages(folder: Path) -> Path:
     """01_collect and 02_sum in a folder."""
     write_notebook(folder, "01_collect", [COLLECT, DONE])
     write_notebook(folder, "02_sum", [SUM, DONE_SUM])
+    write_table(folder, TABLE)
     return folder

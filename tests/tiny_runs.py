@@ -6,15 +6,14 @@ from pathlib import Path
 from tiny_models import make_checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ledexlib.params import layers as params
-from ledexlib.models.prompts import CHAT_TEMPLATE
+from ledexlib.models import CHAT_TEMPLATE
+from ledexlib.params import Params, validate
 from ledexlib.records import Assertion, Problem, Refinement, Sampling, Solution, Trajectory, Verdict
-from ledexlib.params.vocabulary import Params
 
 END = "<|end|>"
 SETTINGS = {
     "encoder": "minilm", "timeout": 5, "ppo_steps": 3, "ppo_batch": 8, "ppo_generations": 2, "ppo_max_tokens": 12,
-    "ppo_max_length": 400, "ppo_device_batch": 4, "ppo_lr": 1e-3, "ppo_save_every": 1, "sft_lora_rank": 4,
+    "ppo_max_length": 400, "ppo_device_batch": 4, "ppo_lr": 1e-3, "ppo_save_every": 1, "lora_rank": 4,
 }  # fmt: skip
 
 
@@ -63,7 +62,7 @@ def write(path: Path, records) -> None:
 
 def make_run(folder: Path, model: Path, **values) -> Params:
     """A run in this folder with all that reinforcement learning reads; its parameters."""
-    p = params.check({"run": folder.name, "outputs": str(folder.parent), **SETTINGS, **values})
+    p = validate({"run": folder.name, "outputs": str(folder.parent), **SETTINGS, **values})
     problems = [problem(name) for name in ("one", "two")]
     write(folder / "01_collect" / "problems.jsonl", problems)
     write(folder / "02_verify" / "trajectories.jsonl", [trajectory(x.task_id, n) for x in problems for n in range(3)])

@@ -1,48 +1,57 @@
-"""Models against each other, and repair against sampling again."""
+"""Models against each other, and repair against more samples, paired by problem."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ledexlib.evaluation.metrics import (
+    REFINEMENT_RATE,
+    SCORE_NAMES,
+    estimated_pass_at,
+    interval,
+    ks_of,
+    scores_of,
+    with_pass_at,
+)
 from ledexlib.statistics import ratio, resamples
-from ledexlib.evaluation.metrics import NAMES, interval, ks_of, pass_at, scores_of, with_pass_at
+
+LIKE_FOR_LIKE = "refinement rate, like for like"
 
 
 class Gain(NamedTuple):
-    """The difference of two models in points, its 95 % interval, and how likely a gain of the other sign is."""
+    """A difference of two models in percentage points, with its 95 % interval and two-sided bootstrap p-value."""
 
     points: float
     low: float
     high: float
-    p: float  # two-sided, of the paired bootstrap
+    p: float
     n_problems: int  # tasks of all benchmarks
     n_samples: int  # first programs of either model
 
 
-def gain(table: pd.DataFrame, before: str, after: str, score: str, k: int, draws: int = 10_000) -> Gain:
-    """pass@k of ``after`` minus that of ``before``, tested by paired bootstrap: a problem is drawn for both at once.
+def pass_at_gain(counts: pd.DataFrame, before: str, after: str, score: str, k: int, draws: int = 10_000) -> Gain:
+    """pass@k of ``after`` minus that of ``before`` by paired bootstrap: a problem is drawn for both at once.
 
     Raises ValueError if the two were not evaluated on the same tasks.
     """
     key = ["benchmark", "task"]
-    one, two = (with_pass_at(table[table["model"] == name], score, k).set_index(key) for name in (before, after))
+    one, two = (with_pass_at(counts[counts["model"] == name], score, k).set_index(key) for name in (before, after))
     if set(one.index) != set(two.index) or one.empty:
         raise ValueError(f"'{before}' and '{after}' have no pass@{k} on the same tasks: evaluate both on the same")
     pairs = one[["problem", "samples", "pass"]].join(two[["samples", "pass"]].add_suffix(" after"))
     rows = pairs.assign(gain=pairs["pass after"] - pairs["pass"], one=1.0).groupby("problem")[["gain", "one"]].sum()
     n_samples = int(min(pairs["samples"].sum(), pairs["samples after"].sum()))
-    return _tested(rows.to_numpy(), len(pairs), n_samples, draws)
+    return _paired(rows.to_numpy(), len(pairs), n_samples, draws)
 
 
-def _tested(values: np.ndarray, n_problems: int, n_samples: int, draws: int) -> Gain:
-    """A ratio of sums over problems, in points, less another one if there are four columns: numerator, denominator, …
+def _paired(values: np.ndarray, n_problems: int, n_samples: int, draws: int) -> Gain:
+    """A ratio of sums over problems, less a second one if ``values`` (P, 2 or 4: numerator, denominator, …) has it.
 
-    Draws without anything in a denominator are left out.
+    Draws with a denominator of 0 are left out.
     """
     sums = resamples(len(values), draws) @ values
     sums = sums[(sums[:, 1::2] != 0).all(axis=1)]
@@ -55,10 +64,7 @@ def _tested(values: np.ndarray, n_problems: int, n_samples: int, draws: int) -> 
     return Gain(points, float(low), float(high), float(p), n_problems, n_samples)
 
 
-RATE, LIKE_FOR_LIKE = "success refinement rate", "refinement rate, like for like"
-
-
-def like_for_like(table: pd.DataFrame, before: str, after: str, way: str) -> pd.DataFrame:
+def like_for_like(counts: pd.DataFrame, before: str, after: str, way: str) -> pd.DataFrame:
     """What a model repairs more of the same tasks: columns ``gain`` and ``weight`` by problem, and how many ``tasks``.
 
     A model that writes better drafts leaves only its harder ones to repair, so that its success refinement rate may
@@ -66,33 +72,31 @@ def like_for_like(table: pd.DataFrame, before: str, after: str, way: str) -> pd.
     is how many more of them would be repaired at the rate of ``after``; tasks for which either has none are left out.
     """
     sent, fixed = f"{way} sent", f"{way} fixed"
-    one, two = (table[table["model"] == name].set_index(["benchmark", "task"]) for name in (before, after))
+    one, two = (counts[counts["model"] == name].set_index(["benchmark", "task"]) for name in (before, after))
     pairs = one[["problem", sent, fixed]].join(two[[sent, fixed]].add_suffix(" after"), how="inner")
     pairs = pairs[(pairs[sent] > 0) & (pairs[f"{sent} after"] > 0)]
     gained = pairs[sent] * pairs[f"{fixed} after"] / pairs[f"{sent} after"] - pairs[fixed]
     return pairs.assign(gain=gained, weight=pairs[sent], tasks=1).groupby("problem")[["gain", "weight", "tasks"]].sum()
 
 
-def repair_gains(table: pd.DataFrame, before: str, after: str, way: str, draws: int = 10_000) -> dict[str, Gain]:
-    """How much more of the wrong programs ``after`` repairs: each model of its own, and like for like; in points.
+def repair_gains(counts: pd.DataFrame, before: str, after: str, way: str, draws: int = 10_000) -> dict[str, Gain]:
+    """How much more of the wrong programs ``after`` repairs, by paired bootstrap: each model of its own, like for like.
 
-    Both by paired bootstrap. Empty if either model sent nothing to repair.
+    Empty if no task has wrong programs of both.
     """
     columns = [f"{way} fixed", f"{way} sent"]
-    one, two = (table[table["model"] == name].groupby("problem")[columns].sum() for name in (before, after))
+    one, two = (counts[counts["model"] == name].groupby("problem")[columns].sum() for name in (before, after))
     rows = two.add_suffix(" after").join(one, how="outer").fillna(0)
-    alike = like_for_like(table, before, after, way)
+    alike = like_for_like(counts, before, after, way)
     if alike.empty:
         return {}
-    tasks = table[table["model"] == before]["task"].nunique()
-    own = _tested(rows.to_numpy(float), tasks, int(min(one[columns[1]].sum(), two[columns[1]].sum())), draws)
-    like = _tested(
-        alike[["gain", "weight"]].to_numpy(float), int(alike["tasks"].sum()), int(alike["weight"].sum()), draws
-    )
-    return {RATE: own, LIKE_FOR_LIKE: like}
+    tasks = counts[counts["model"] == before]["task"].nunique()
+    own = _paired(rows.to_numpy(float), tasks, int(min(one[columns[1]].sum(), two[columns[1]].sum())), draws)
+    weighted, n_tasks = alike[["gain", "weight"]].to_numpy(float), int(alike["tasks"].sum())
+    return {REFINEMENT_RATE: own, LIKE_FOR_LIKE: _paired(weighted, n_tasks, int(alike["weight"].sum()), draws)}
 
 
-def sources_of_gain(table: pd.DataFrame, before: str, after: str, score: str) -> dict[str, float]:
+def sources_of_gain(counts: pd.DataFrame, before: str, after: str, score: str) -> dict[str, float]:
     """How much of a gain in refined pass@1 comes from better first drafts and how much from better repair, in points.
 
     With I the share of programs that pass and r the share of the others that repair turns right, the refined score is
@@ -100,54 +104,44 @@ def sources_of_gain(table: pd.DataFrame, before: str, after: str, score: str) ->
     """
     share, fixed = {}, {}
     for name in (before, after):
-        mine = table[table["model"] == name]
+        mine = counts[counts["model"] == name]
         share[name] = mine["initial"].sum() / mine["samples"].sum()
         fixed[name] = 0.0 if score == "initial" else mine[f"{score} fixed"].sum() / max(1, mine["wrong"].sum())
     drafts = 100.0 * (share[after] - share[before]) * (1 - fixed[before])
     return {"better drafts": drafts, "better repair": 100.0 * (1 - share[after]) * (fixed[after] - fixed[before])}
 
 
-def equal_budget(table: pd.DataFrame) -> pd.DataFrame:
-    """2k programs against k programs with their repairs: how many problems (%) have a solution, for k up to n/2.
-
-    Columns: answers, strategy, value, low, high.
-    """
-    most = int(table["samples"].min()) // 2 if len(table) else 0
-    ks = sorted({k for k in (1, 2, 5, 10, 20, 50, most) if 1 <= k <= most})
-    rows = []
-    for k in ks:
-        rows.append({"answers": 2 * k, "strategy": "programs only", **interval(pass_at(table, "initial", 2 * k))})
-        for way in scores_of(table)[1:]:
-            rows.append({"answers": 2 * k, "strategy": f"half repairs ({way})", **interval(pass_at(table, way, k))})
-    return pd.DataFrame(rows, columns=["answers", "strategy", "value", "low", "high"])
-
-
-def equal_budgets(table: pd.DataFrame) -> pd.DataFrame:
-    """`equal_budget` of each model, with a column for it."""
-    parts = [equal_budget(mine).assign(model=model) for model, mine in table.groupby("model", sort=False)]
-    return pd.concat(parts, ignore_index=True)
-
-
-def all_gains(table: pd.DataFrame) -> pd.DataFrame:
+def compare_models(counts: pd.DataFrame) -> pd.DataFrame:
     """Each model against the one before it in the table, over all benchmarks: gains in points, what they come from."""
     rows = []
-    for before, after in pairwise(dict.fromkeys(table["model"])):
-        pair = table[table["model"].isin((before, after))]
+    for before, after in pairwise(dict.fromkeys(counts["model"])):
+        pair = counts[counts["model"].isin((before, after))]
         for score in scores_of(pair):
-            for metric, found, sources in _gains_of(pair, before, after, score):
+            drafts, repair = sources_of_gain(pair, before, after, score).values()
+            gains = {f"pass@{k}": pass_at_gain(pair, before, after, score, k) for k in ks_of(pair)}
+            gains |= repair_gains(pair, before, after, score) if score != "initial" else {}
+            for metric, found in gains.items():
                 rows.append({
-                    "comparison": f"{after} - {before}", "score": NAMES[score], "metric": metric,
+                    "comparison": f"{after} - {before}", "score": SCORE_NAMES[score], "metric": metric,
                     "points": f"{found.points:+.2f} [{found.low:+.2f}, {found.high:+.2f}]", "p": found.p,
-                    "from better drafts, repair": sources, "tasks": found.n_problems, "programs": found.n_samples,
+                    "from better drafts, repair": f"{drafts:+.2f}, {repair:+.2f}" if metric == "pass@1" else "",
+                    "tasks": found.n_problems, "programs": found.n_samples,
                 })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _gains_of(pair: pd.DataFrame, before: str, after: str, score: str) -> Iterator[tuple[str, Gain, str]]:
-    """The metrics of a score: their names, gains and, for pass@1, what they come from."""
-    for k in ks_of(pair):
-        drafts, repair = sources_of_gain(pair, before, after, score).values()
-        yield f"pass@{k}", gain(pair, before, after, score, k), f"{drafts:+.2f}, {repair:+.2f}" if k == 1 else ""
-    if score != "initial":
-        for name, found in repair_gains(pair, before, after, score).items():
-            yield name, found, ""
+def equal_budget(counts: pd.DataFrame) -> pd.DataFrame:
+    """2k programs against k programs with their repairs: how many problems (%) have a solution, for k up to n/2.
+
+    Columns: answers, strategy, value, low, high, model. Empty if there is but one program a problem.
+    """
+    rows = []
+    for model, mine in counts.groupby("model", sort=False):
+        most = int(mine["samples"].min()) // 2
+        for k in sorted({k for k in (1, 2, 5, 10, 20, 50, most) if 1 <= k <= most}):
+            strategies = {"programs only": ("initial", 2 * k)}
+            strategies |= {f"half repairs ({way})": (way, k) for way in scores_of(mine)[1:]}
+            for strategy, (score, n) in strategies.items():
+                found = interval(estimated_pass_at(mine, score, n))
+                rows.append({"answers": 2 * k, "strategy": strategy, **found, "model": model})
+    return pd.DataFrame(rows, columns=["answers", "strategy", "value", "low", "high", "model"])

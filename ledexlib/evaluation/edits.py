@@ -7,20 +7,20 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-ALIKE = 0.5  # share of common words and signs above which one line can be a changed version of another
+ALIKE = 0.5  # Dice similarity of two lines' tokens above which one can be a changed version of the other
 
 Passing = Callable[[Mapping[Hashable, str]], Mapping[Hashable, bool]]  # programs by name: which of them pass
 
 
 class Edit(NamedTuple):
-    """The lines from ``start`` to before ``end`` of a program give place to ``lines``."""
+    """The lines from ``start`` to before ``end`` of a program are replaced by ``lines``."""
 
     start: int
     end: int
     lines: tuple[str, ...]
 
 
-def edits(before: str, after: str) -> list[Edit]:
+def line_edits(before: str, after: str) -> list[Edit]:
     """The changes from one program to another, as small as lines allow; trailing blanks do not count."""
     a, b = (_lines(code) for code in (before, after))
     found = []
@@ -49,7 +49,7 @@ def _aligned(old: list[str], new: list[str], start: int) -> list[Edit]:
 
 
 def _pairs(old: list[str], new: list[str]) -> list[tuple[int, int]]:
-    """Lines that belong together, in order: the choice with the greatest sum of similarities."""
+    """The alignment of two blocks of lines with the greatest sum of similarities, in order."""
     a, b = ([set(re.findall(r"\w+|[^\w\s]", line)) for line in lines] for lines in (old, new))
     best: list[list[tuple[float, list[tuple[int, int]]]]] = [[(0.0, [])] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i, left in enumerate(a):
@@ -61,12 +61,12 @@ def _pairs(old: list[str], new: list[str]) -> list[tuple[int, int]]:
     return best[len(a)][len(b)][1]
 
 
-def size(changes: Iterable[Edit]) -> int:
+def edit_size(changes: Iterable[Edit]) -> int:
     """Lines changed: of lines that replace others, the longer side counts."""
     return sum(max(edit.end - edit.start, len(edit.lines)) for edit in changes)
 
 
-def applied(before: str, changes: Iterable[Edit]) -> str:
+def apply_edits(before: str, changes: Iterable[Edit]) -> str:
     """The program with these changes."""
     lines = _lines(before)
     for edit in sorted(changes, reverse=True):
@@ -74,21 +74,21 @@ def applied(before: str, changes: Iterable[Edit]) -> str:
     return "\n".join(lines)
 
 
-def needed(repairs: Mapping[Hashable, tuple[str, str]], passing: Passing) -> dict[Hashable, list[Edit]]:
+def needed_edits(repairs: Mapping[Hashable, tuple[str, str]], passing: Passing) -> dict[Hashable, list[Edit]]:
     """The changes of each correct repair (wrong program, right program) that it cannot do without.
 
     Every change is taken back in turn, from the last to the first, and stays out if the program still passes. What is
     left passes too, and is often, not always, the smallest such set.
     """
-    kept = {name: edits(*pair) for name, pair in repairs.items()}
-    rounds = max(map(len, kept.values()), default=0)
+    left = {name: line_edits(*pair) for name, pair in repairs.items()}
+    rounds = max(map(len, left.values()), default=0)
     for place in range(rounds - 1, -1, -1):
         # Alone, a change is needed: without it the program is the wrong one.
         less = {
             name: changes[:place] + changes[place + 1 :]
-            for name, changes in kept.items()
+            for name, changes in left.items()
             if len(changes) > max(place, 1)
         }
-        passed = passing({name: applied(repairs[name][0], changes) for name, changes in less.items()})
-        kept |= {name: changes for name, changes in less.items() if passed[name]}
-    return kept
+        passed = passing({name: apply_edits(repairs[name][0], changes) for name, changes in less.items()})
+        left |= {name: changes for name, changes in less.items() if passed[name]}
+    return left

@@ -1,7 +1,6 @@
-"""What an explanation claims that can be checked without reading it: the exceptions that it names.
+"""A check of explanations that needs no reader: do the exceptions that they name exist in the model's input?
 
-Similarity to correct explanations, which is rewarded, can rise while explanations become untrue. Naming an exception
-is the claim of an explanation that the model's own input settles.
+Similarity to correct explanations, which is rewarded, can rise while explanations become untrue.
 """
 
 from __future__ import annotations
@@ -22,6 +21,6 @@ def exceptions_in(text: str) -> set[str]:
     return {word for word in words if word in _BUILT_IN or word.endswith(("Error", "Exception"))} - {_ASSERTION}
 
 
-def invented(explanation: str, *shown: str) -> set[str]:
+def invented_exceptions(explanation: str, *shown: str) -> set[str]:
     """The exceptions that an explanation names and that stand nowhere in what its author was shown."""
     return exceptions_in(explanation) - exceptions_in("\n".join(shown))

@@ -1,11 +1,8 @@
-"""The headline figures of an evaluation, with what made them: the ``metrics.json`` of a run.
-
-``python -m ledexlib.headline outputs/RUN`` prints those of a run: where its reinforcement was repeated with several
-seeds (09_ablations, variant ``own``), what it adds is over all of them.
-"""
+"""The headline figures of a run's evaluation, with the command and parameters that made them."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -13,30 +10,29 @@ from typing import Any
 
 import pandas as pd
 
-from ledexlib.runs.storage import read_json
-from ledexlib.evaluation.comparisons import gain, repair_gains, sources_of_gain
+from ledexlib.evaluation.comparisons import pass_at_gain, repair_gains, sources_of_gain
 from ledexlib.evaluation.metrics import ks_of
-from ledexlib.runs.stage import needed, run_folder
-from ledexlib.evaluation.tables import stage_of
-from ledexlib.params.vocabulary import Params
+from ledexlib.evaluation.tables import paper_stage
+from ledexlib.params import Params
+from ledexlib.runs import ArtifactError, StageError, needed, read_json, run_folder
 
 STEPS = {"sft_over_prompting": ("base", "04_sft"), "rl_over_sft": ("04_sft", "05_ppo")}
 
 
-def gains(table: pd.DataFrame, score: str = "explain") -> dict[str, dict[str, Any]]:
+def headline_gains(counts: pd.DataFrame, score: str = "explain") -> dict[str, dict[str, Any]]:
     """What fine-tuning and reinforcement learning add, over all benchmarks weighted by problems, where both were
-    evaluated: by default of pass@1 and pass@10 after explaining and refining, and of the success refinement rate.
+    evaluated: by default to pass@1 and pass@10 after explain + refine, and to the success refinement rate.
 
     ``n_problems`` counts the tasks of all benchmarks, ``n_samples`` the programs of each of the two models.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, (before, after) in STEPS.items():
-        pair = table[table["model"].isin((before, after))]
+        pair = counts[counts["model"].isin((before, after))]
         if pair["model"].nunique() == 2:
-            found[name] = {f"pass@{k}": _rounded(gain(pair, before, after, score, k)._asdict()) for k in ks_of(pair)}
-            found[name]["from"] = _rounded(sources_of_gain(pair, before, after, score))
-            repair = repair_gains(pair, before, after, score)
-            found[name] |= {rate: _rounded(gained._asdict()) for rate, gained in repair.items()}
+            gains = {f"pass@{k}": pass_at_gain(pair, before, after, score, k)._asdict() for k in ks_of(pair)}
+            gains["from"] = sources_of_gain(pair, before, after, score)
+            gains |= {rate: gain._asdict() for rate, gain in repair_gains(pair, before, after, score).items()}
+            found[name] = {metric: _rounded(values) for metric, values in gains.items()}
     return found
 
 
@@ -44,18 +40,18 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4 if name == "p" else 2) for name, value in values.items()}
 
 
-def metrics(table: pd.DataFrame, scores: pd.DataFrame, rates: pd.DataFrame, p: Params) -> dict[str, Any]:
-    """All figures of the stage; the first of them single values, for the table of runs."""
-    overall = scores if table["benchmark"].nunique() == 1 else scores[scores["benchmark"] == "overall"]
+def evaluation_metrics(counts: pd.DataFrame, scores: pd.DataFrame, rates: pd.DataFrame, p: Params) -> dict[str, Any]:
+    """The stage's ``metrics.json``: pass@1 of each model by name, for the table of runs, then all figures."""
+    overall = scores if counts["benchmark"].nunique() == 1 else scores[scores["benchmark"] == "overall"]
     singles = {
-        f"{stage_of(row.model)} {row.score} pass@{row.k} %": round(row.value, 2)
+        f"{paper_stage(row.model)} {row.score} pass@{row.k} %": round(row.value, 2)
         for row in overall.itertuples()
         if row.score != "refine" and row.k == 1
     }
     about = read_json(run_folder(p) / "run.json") or {}
     return {
         **singles,
-        "gains": gains(table),
+        "gains": headline_gains(counts),
         "feedback_from": p.feedback_from,
         "scores": scores.round(2).to_dict("records"),
         "rates": rates.round(2).to_dict("records"),
@@ -64,10 +60,11 @@ def metrics(table: pd.DataFrame, scores: pd.DataFrame, rates: pd.DataFrame, p: P
     }
 
 
-def of_run(folder: Path) -> dict[str, Any]:
-    """The metrics of the run's evaluation, with gains over seeds in the place of those of one seed.
+def run_headline(folder: Path) -> dict[str, Any]:
+    """The metrics of the evaluation of the run in ``folder``.
 
-    Raises StageError if a stage is missing, damaged or older than what it was made from.
+    Where its reinforcement was repeated with several seeds (09_ablations, variant ``own``), the gain of reinforcement
+    is over all of them. Raises StageError if a stage is missing, damaged or older than what it was made from.
     """
     found = needed(folder, "06_evaluate", by="the headline").metrics
     repeated: dict[str, Any] = {}
@@ -76,5 +73,17 @@ def of_run(folder: Path) -> dict[str, Any]:
     return {**found, "gains": {**found["gains"], **repeated}}
 
 
-if __name__ == "__main__":
-    print(json.dumps(of_run(Path(sys.argv[1])), indent=2))
+def add_headline_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the subcommand ``headline``."""
+    parser.description = "Print the headline figures of a run's evaluation as JSON."
+    parser.add_argument("folder", type=Path, metavar="outputs/RUN", help="the run's folder")
+
+
+def headline_command(args: argparse.Namespace) -> int:
+    """The subcommand ``headline``: exit status 0, or 2 if the run has no evaluation that can be used."""
+    try:
+        print(json.dumps(run_headline(args.folder), indent=2))
+    except (StageError, ArtifactError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

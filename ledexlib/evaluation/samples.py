@@ -1,31 +1,27 @@
-"""Verdicts on programs: problems and code in, ``Verdict`` records out; and the command ``python -m ledexlib verify``.
+"""The command ``verify``: samples in HumanEval's and EvalPlus's format in, one verdict a line out, in their order.
 
-The command reads samples as HumanEval and EvalPlus write them, JSON lines (gzipped or not) with ``task_id`` and either
-``solution`` (a whole program) or ``completion`` (what follows the problem's stub; a whole program where the problem has
-none), and writes one verdict a line, in their order.
+Samples are JSON lines, gzipped or not, with ``task_id`` and either ``solution`` (a whole program) or ``completion``
+(what follows the problem's stub; a whole program where the problem has none).
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import time
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, get_args
 
 from tqdm import tqdm
 
-from ledexlib.runs.storage import JsonLines
-from ledexlib.problems.registry import NAMES, ProblemError, load_problems, read_rows
-from ledexlib.records import Mode, Problem, Record, Status, Verdict, content_id
-from ledexlib.sandbox import Limits
-from ledexlib.problems.verdicts import verify_programs
-
-SAVE_SECONDS = 2.0  # between two writes of finished rows
+from ledexlib.params import ParameterError, Params, validate
+from ledexlib.problems import ProblemError, benchmark_names, load_problems, read_rows
+from ledexlib.records import Mode, Problem, Record, Status, content_id
+from ledexlib.repair import VerdictCache
+from ledexlib.runs import ArtifactError, write_records
 
 
 class VerifyError(ValueError):
@@ -67,8 +63,8 @@ def _sample(row: dict[str, Any], problems: dict[str, Problem], place: str) -> tu
     return task_id, stub + row[given[0]]
 
 
-class Row(Record):
-    """A line of the command's output: the verdict on a sample."""
+class SampleVerdict(Record):
+    """A line of the command's output."""
 
     task_id: str
     index: int
@@ -79,44 +75,36 @@ class Row(Record):
     seconds: float
     mode: Mode = "in_process"
 
-    @property
-    def sample(self) -> tuple[str, int]:
-        """Which sample of which task."""
-        return self.task_id, self.index
+
+class Bar(tqdm):
+    """Progress on the terminal alone: a command leaves no file of it."""
+
+    def advance(self, n: int = 1) -> None:
+        """Count ``n`` more programs as done."""
+        self.update(n)
 
 
 def write_verdicts(
-    samples: list[Sample], problems: dict[str, Problem], out: Path, workers: int, limits: Limits
-) -> list[Row]:
-    """Verify the samples and write their rows, in order, to ``out``; the rows.
+    samples: Sequence[Sample], problems: Mapping[str, Problem], out: Path, p: Params
+) -> list[SampleVerdict]:
+    """Verify the samples and write a row for each, in order, to ``out``; the rows.
 
-    While the work lasts, rows are appended in order to a hidden file beside ``out`` whose name holds a key over
-    samples, tests and limits; the same command after an interruption goes on from there. ``out`` is made, or replaced,
-    at the end.
+    Until then verdicts are kept in a hidden file beside it, from which the same command goes on after a kill.
     """
-    tasks = sorted({sample.task_id for sample in samples})
-    key = content_id([asdict(s) for s in samples], [problems[t].model_dump() for t in tasks], asdict(limits))
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = JsonLines(out.with_name(f".{out.name}.{key}.partial"), Row, key="sample")
-    rows = partial.read()
-    items = [(number, problems[s.task_id], s.code) for number, s in enumerate(samples) if number >= len(rows)]
-    waiting: dict[int, Verdict] = {}
-    saved = time.monotonic()
-    verdicts = verify_programs(items, workers, limits)
-    for number, verdict in tqdm(verdicts, "programs", len(samples), initial=len(rows), mininterval=1):
-        waiting[number] = verdict
-        while len(rows) in waiting:
-            sample = samples[len(rows)]
-            rows.append(Row(task_id=sample.task_id, index=sample.index, **waiting.pop(len(rows)).model_dump()))
-        if time.monotonic() - saved > SAVE_SECONDS:
-            partial.append(rows[len(partial) :])
-            saved = time.monotonic()
-    partial.append(rows[len(partial) :])
-    os.replace(partial.path, out)
+    partial = out.with_name(f".{out.name}.{content_id(p.timeout, p.memory_mb)}.partial")
+    verdicts = VerdictCache(p, partial, lambda total, label, done: Bar(desc=label, total=total, initial=done))
+    found = verdicts(problems.values(), [(sample.task_id, sample.code) for sample in samples], "programs")
+    rows = [
+        SampleVerdict(task_id=sample.task_id, index=sample.index, **verdict.model_dump())
+        for sample, verdict in zip(samples, found, strict=True)
+    ]
+    write_records(out, rows)
+    partial.unlink()
     return rows
 
 
-def summary(rows: list[Row]) -> str:
+def summary(rows: Sequence[SampleVerdict]) -> str:
     """Counts by status and pass@1: the share of samples that pass, averaged over tasks."""
     statuses = Counter(row.status for row in rows)
     passes: dict[str, list[bool]] = defaultdict(list)
@@ -131,36 +119,31 @@ def summary(rows: list[Row]) -> str:
     return f"{line}\npass@1 {share:.4f} (mean over {len(passes):,} tasks of the share of samples that pass)"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subcommand ``verify``."""
     parser.description = "Run samples against a benchmark's tests; one verdict a line, in the samples' order."
-    add = parser.add_argument
-    add("--benchmark", required=True, choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    add, names = parser.add_argument, benchmark_names()
+    add("--benchmark", required=True, choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     add("--data", type=Path, metavar="PATH", help="the benchmark's original file or folder (default: the hub)")
     add("--split", help="use only this split's problems (default: all splits)")
     add("--samples", type=Path, required=True, metavar="FILE", help="JSON lines: task_id, completion or solution")
     add("--out", type=Path, required=True, metavar="FILE", help="JSON lines: a verdict for each sample")
     add("--workers", type=int, default=2, metavar="N", help="programs run at once (default: %(default)s)")
-    add("--timeout", type=float, default=Limits.timeout, metavar="S", help="a program's seconds (default: %(default)s)")
+    add("--timeout", type=float, default=15.0, metavar="S", help="a program's seconds (default: %(default)s)")
 
 
-def main(args: argparse.Namespace) -> int:
+def verify_command(args: argparse.Namespace) -> int:
     """The subcommand ``verify``: exit status 0, or 2 with a message if what was given cannot be used."""
+    given = {"workers": args.workers, "timeout": args.timeout}
     try:
-        if args.workers < 1:
-            raise VerifyError(f"--workers {args.workers}: must be at least 1")
-        try:
-            limits = Limits(timeout=args.timeout)
-        except ValueError as error:
-            raise VerifyError(f"--timeout: {error}") from None
+        p = validate(given, {name: f"--{name}" for name in given})
         if not args.samples.is_file():  # said before a long download of problems
             raise VerifyError(f"{args.samples}: no such file of samples")
         if args.out.is_dir():
             raise VerifyError(f"{args.out}: is a folder; --out names the file to write")
         problems = {problem.task_id: problem for problem in load_problems(args.benchmark, args.split, args.data)}
-        samples = read_samples(args.samples, problems)
-        rows = write_verdicts(samples, problems, args.out, args.workers, limits)
-    except (VerifyError, ProblemError) as error:
+        rows = write_verdicts(read_samples(args.samples, problems), problems, args.out, p)
+    except (VerifyError, ProblemError, ParameterError, ArtifactError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(summary(rows))

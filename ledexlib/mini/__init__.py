@@ -1,9 +1,9 @@
-"""The mini world: generated problems, a small backbone and a simulated teacher, for a laptop without a hub."""
+"""The mini world: generated problems, a small model and a simulated teacher, for a laptop without a hub.
 
-from pathlib import Path
+Its benchmarks, its model and its teacher are registered by entry points; no other room imports it.
+"""
 
-from ledexlib.mini.problems import BENCHMARKS, load_mini
+from ledexlib.mini.paths import BACKBONE
+from ledexlib.mini.teacher import SimulatedTeacher
 
-BACKBONE = Path(__file__).resolve().parent / "backbone"
-
-__all__ = ["BACKBONE", "BENCHMARKS", "load_mini"]
+__all__ = ["BACKBONE", "SimulatedTeacher"]

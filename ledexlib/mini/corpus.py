@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
-from ledexlib.models import prompts
 from ledexlib.mini.problems import MiniProblem, record, stream
 from ledexlib.mini.programs import COMMENTED, OPERATIONS, PLAIN, Bug, Style, bugs_of, render, slips_of
+from ledexlib.mini.teacher import dialogue
+from ledexlib.models import few_shot_answer, few_shot_solution
 
 # A text in parts, each with whether it is an answer: the backbone reads everything and learns to write the answers.
 # (Most of a task's tokens are random numbers of its tests; learning to predict those would only slow it down.)
@@ -66,15 +67,13 @@ def exercises(problems: list[MiniProblem], rng: random.Random) -> Document:
     for problem in problems:
         shown = problem.examples[: rng.choice((1, 1, 1, 1, 2, 3))]
         asked = record(replace(problem, reference=sloppy_program(problem, rng), examples=shown), form)
-        parts.append(("\n" * bool(parts) + prompts.few_shot_solution(asked, []), False))
-        parts.append((f"{asked.reference.removeprefix(asked.stub)}\n{prompts.DONE}\n", True))
+        parts.append(("\n" * bool(parts) + few_shot_solution(asked, []), False))
+        parts.append((few_shot_answer(asked.reference.removeprefix(asked.stub)), True))
     return tuple(parts)
 
 
 def documents(seed: int = 0) -> Iterator[Document]:
     """Endless documents, the same for the same seed."""
-    from ledexlib.mini.teacher import dialogue
-
     rng = random.Random(f"corpus {seed}")
     problems = stream("pretrain", f"corpus {seed}")
     while True:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ledexlib.mini.corpus import documents
-from ledexlib.models.prompts import CHAT_TEMPLATE
+from ledexlib.models import CHAT_TEMPLATE
 
 END, PAD = "<|end|>", "<|pad|>"
 SPECIAL = [PAD, END, "<|user|>", "<|assistant|>", "<|system|>"]

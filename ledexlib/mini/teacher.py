@@ -12,11 +12,21 @@ import random
 from collections.abc import Sequence
 from itertools import islice
 
-from ledexlib.models import prompts
-from ledexlib.models.interface import Completion
 from ledexlib.mini.diagnosis import bare, diagnose, explain, feedback_of, fragments
 from ledexlib.mini.problems import MiniProblem, find, record
 from ledexlib.mini.programs import ALL_STYLES, Bug, bugs_of, render
+from ledexlib.models import (
+    STUB_TASK,
+    Completion,
+    Message,
+    Prompt,
+    answer_text,
+    few_shot_answer,
+    few_shot_refinement,
+    read_teacher_messages,
+    refine_messages,
+    solve_messages,
+)
 from ledexlib.records import Sampling
 
 # A wrong program is within the teacher's reach or it is not; within reach nearly every answer is right. Both the
@@ -63,21 +73,21 @@ def wrong_answer(problem: MiniProblem, code: str, feedback: str, rng: random.Ran
 
 
 class SimulatedTeacher:
-    """Answers `prompts.teacher_messages` about mini problems; the same request and sampling give the same."""
+    """Answers ``models.teacher_messages`` about mini problems; the same request and sampling give the same."""
 
     name = "mini-teacher"
 
     def __init__(self, seed: int = 0):
         self.seed = seed
 
-    def generate(self, requests: Sequence[prompts.Prompt], n: int, sampling: Sampling) -> list[list[Completion]]:
+    def generate(self, requests: Sequence[Prompt], n: int, sampling: Sampling) -> list[list[Completion]]:
         """``n`` answers to each request; raises ValueError for a task that is not of the mini world."""
         return [self._answers(request, n, sampling) for request in requests]
 
-    def _answers(self, request: prompts.Prompt, n: int, sampling: Sampling) -> list[Completion]:
-        task, code, feedback = prompts.read_teacher_messages(request)
+    def _answers(self, request: Prompt, n: int, sampling: Sampling) -> list[Completion]:
+        task, code, feedback = read_teacher_messages(request)
         try:
-            problem = find(task.removeprefix(f"{prompts.COMPLETE}\n"))
+            problem = find(task.removeprefix(f"{STUB_TASK}\n"))
         except KeyError:
             raise ValueError(
                 f"the simulated teacher knows the problems of the mini world only, not this task: {task[:80]!r}; "
@@ -89,7 +99,7 @@ class SimulatedTeacher:
             rng = random.Random(f"{self.seed} {sampling.seed} {index} {task} {code}")
             make = right_answer if within_reach and rng.random() < STEADY else wrong_answer
             explanation, program = make(problem, code, feedback, rng)
-            text = rng.choice(FORMS).format(answer=prompts.answer_text(explanation, program))
+            text = rng.choice(FORMS).format(answer=answer_text(explanation, program))
             answers.append(Completion(text, len(text.split()), True))
         return answers
 
@@ -102,18 +112,17 @@ def dialogue(problem: MiniProblem, rng: random.Random) -> tuple[tuple[str, bool]
     wrong = render(problem.steps, style, problem.name, problem.argument, (rng.choice(bugs),))
     feedback = feedback_of(wrong, problem)
     if feedback is None:
-        return _chat(prompts.solve_messages(asked, prompts.answer_text(None, wrong)))
+        return _chat(solve_messages(asked, answer_text(None, wrong)))
     explanation, code = rng.choice((right_answer, wrong_answer))(problem, wrong, feedback, rng)
     explained = rng.random() < 0.5
-    answer = prompts.answer_text(explanation if explained else None, code)
+    answer = answer_text(explanation if explained else None, code)
     if rng.random() < 0.5:
-        return _chat(prompts.refine_messages(asked, wrong, feedback, explained, answer))
-    ask = prompts.few_shot_refinement(asked, wrong, feedback, [], explained)
-    told = f"{explanation}\n{prompts.BEGIN}\n" if explained else ""
-    return ((ask, False), (f"{told}{code}\n{prompts.DONE}\n", True))
+        return _chat(refine_messages(asked, wrong, feedback, explained, answer))
+    ask = few_shot_refinement(asked, wrong, feedback, [], explained)
+    return ((ask, False), (few_shot_answer(code, explanation if explained else None), True))
 
 
-def _chat(messages: list[prompts.Message]) -> tuple[tuple[str, bool], ...]:
+def _chat(messages: list[Message]) -> tuple[tuple[str, bool], ...]:
     """A conversation in the markers of the chat template, whose last turn is learned."""
     *before, last = messages
     asked = "".join(f"<|{m['role']}|>\n{m['content']}<|end|>\n" for m in before)

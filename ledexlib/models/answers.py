@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ledexlib.problems import programs
-from ledexlib.problems.programs import ASKED, BODY, BODY_STARTS, DEFINES, EXAMPLES, OTHER, STARTS, rank
+from ledexlib.models import program_text
+from ledexlib.models.program_text import ASKED, BODY, BODY_STARTS, DEFINES, EXAMPLES, OTHER, STARTS, rank
+from ledexlib.problems import parse_python
 from ledexlib.records import Problem
 
 BEGIN, DONE, EXPLANATION = "[BEGIN]", "[DONE]", "[EXPLANATION]"  # section markers of few-shot prompts
@@ -82,7 +83,7 @@ def locate_answer(text: str, problem: Problem | None = None) -> tuple[Answer, in
         return Answer(_explanation(lines, []), ""), len(text)
     start = text.rfind(cleaned) + sum(len(line) + 1 for line in lines[: program.start])
     explanation = _explanation(lines[: program.start], lines[program.end :])
-    return Answer(explanation, programs.complete(program.code, problem)), start
+    return Answer(explanation, program_text.complete(program.code, problem)), start
 
 
 def unify_lines(text: str) -> str:
@@ -150,11 +151,11 @@ def _block(
     """The block whose fences are the lines start and end (if it is closed)."""
     content = [line.removeprefix(_margin(opening)) for line in lines[start + 1 : end]]
     if closed:
-        code = programs.tidy("\n".join(content), problem)
+        code = program_text.tidy("\n".join(content), problem)
         return _Program(code, start, end + 1, rank(code, problem))
     content = content[: next((i for i, line in enumerate(content) if line.strip() == DONE), len(content))]
-    code = programs.tidy(re.sub(r"`{3,}\s*$", "", "\n".join(content)), problem)
-    code = programs.trim(code, problem)
+    code = program_text.tidy(re.sub(r"`{3,}\s*$", "", "\n".join(content)), problem)
+    code = program_text.trim(code, problem)
     return _Program(code, start, start + 1 + len(content), rank(code, problem))
 
 
@@ -176,7 +177,7 @@ def _markers(lines: list[str], blocks: list[_Program]) -> tuple[int, int]:
 
 def _section(lines: list[str], first: int, last: int, problem: Problem | None) -> _Program:
     """The program between ``[BEGIN]`` and ``[DONE]``, as it stands."""
-    code = programs.tidy("\n".join(lines[first:last]), problem)
+    code = program_text.tidy("\n".join(lines[first:last]), problem)
     return _Program(code, first, last, max(rank(code, problem), OTHER if code else EXAMPLES))
 
 
@@ -187,15 +188,15 @@ def _unfenced(lines: list[str], first: int, blocks: list[_Program], problem: Pro
         lines[block.start : block.end] = [""] * (block.end - block.start)
     while first < len(lines) and not lines[first].strip():
         first += 1
-    text = programs.tidy("\n".join(lines[first:]), problem).split("\n")
+    text = program_text.tidy("\n".join(lines[first:]), problem).split("\n")
     starts = [i for i, line in enumerate(text) if STARTS.match(line) or BODY_STARTS.match(line)]
     if text[0][:1].isspace():
         starts.insert(0, 0)  # the body of a stub
     best = None
     for start in starts[:40]:
-        code = programs.trim("\n".join(text[start:]), problem)
+        code = program_text.trim("\n".join(text[start:]), problem)
         program = _Program(code, first + start, first + start + code.count("\n") + 1, rank(code, problem))
-        if program.rank < BODY and programs.parse(code) is None and not DEFINES.match(code):
+        if program.rank < BODY and parse_python(code) is None and not DEFINES.match(code):
             continue  # prose
         if best is None or program.rank > best.rank:
             best = program

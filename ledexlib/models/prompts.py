@@ -1,29 +1,22 @@
 """How a model is asked: few-shot prompts for base models, chat messages for tuned ones, the teacher's request.
 
 The chat format is the paper's (section 2): user (task), assistant (wrong program), user (feedback and instruction),
-assistant (answer). The paper does not print its prompts; the wording here is the project's own. How an answer is
-read is `ledexlib.answers`, whose functions are offered here too.
+assistant (answer). The paper does not print its prompts; the wording here is the project's own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from ledexlib.models.answers import BEGIN, DONE, EXPLANATION, Answer, parse_answer, parse_solution
+from ledexlib.models.answers import BEGIN, DONE, EXPLANATION
+from ledexlib.problems import WorkedRepair
 from ledexlib.records import Problem
-
-__all__ = [
-    "CHAT_TEMPLATE", "DONE", "FEW_SHOT_REPAIRS", "Answer", "Message", "Prompt", "RepairShot", "answer_text",
-    "few_shot_refinement", "few_shot_solution", "parse_answer", "parse_solution", "read_teacher_messages",
-    "refine_messages", "solve_messages", "task_text", "teacher_messages",
-]  # fmt: skip
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
 Prompt = str | list[Message]  # text to be continued by a base model, or a conversation to be answered
 
-COMPLETE = "Complete this function."
+STUB_TASK = "Complete this function."
 WRONG, FEEDBACK = "[WRONG]", "[FEEDBACK]"  # section markers of few-shot prompts, with BEGIN, DONE and EXPLANATION
 
 REFINE = "The program is wrong. Answer with the corrected program."
@@ -48,19 +41,9 @@ CHAT_TEMPLATE = (
 )
 
 
-class RepairShot(NamedTuple):
-    """A worked repair shown to a base model."""
-
-    problem: Problem
-    wrong: str
-    feedback: str
-    explanation: str
-    code: str
-
-
 def task_text(problem: Problem) -> str:
     """The task as every prompt states it: a stub problem's text is its stub, the others' is their prompt."""
-    return f"{COMPLETE}\n{problem.stub}" if problem.stub else problem.prompt
+    return f"{STUB_TASK}\n{problem.stub}" if problem.stub else problem.prompt
 
 
 # Few-shot prompts
@@ -71,28 +54,31 @@ def few_shot_solution(problem: Problem, shots: Sequence[Problem]) -> str:
 
     A stub problem's code begins with its stub, which says what to do: the task line only asks to complete it.
     """
-    blocks = [f"{_open_block(shot)}{shot.reference.removeprefix(shot.stub)}\n{DONE}\n" for shot in shots]
-    return "\n".join([*blocks, _open_block(problem)])
+    solved = [_solve(shot) + few_shot_answer(shot.reference.removeprefix(shot.stub)) for shot in shots]
+    return "\n".join([*solved, _solve(problem)])
 
 
-def _open_block(problem: Problem) -> str:
-    return f"Task: {COMPLETE if problem.stub else problem.prompt}\n{BEGIN}\n{problem.stub}"
+def _solve(problem: Problem) -> str:
+    return f"Task: {STUB_TASK if problem.stub else problem.prompt}\n{BEGIN}\n{problem.stub}"
 
 
 def few_shot_refinement(
-    problem: Problem, wrong: str, feedback: str, shots: Sequence[RepairShot], explain: bool
+    problem: Problem, wrong: str, feedback: str, shots: Sequence[WorkedRepair], explain: bool
 ) -> str:
     """A prompt for a base model: repaired programs, then this wrong one, to be repaired with or without explanation."""
-    blocks = []
-    for shot in shots:
-        explanation = f"{EXPLANATION}\n{shot.explanation}\n" if explain else ""
-        blocks.append(f"{_wrong(*shot[:3])}{explanation}{BEGIN}\n{shot.code}\n{DONE}\n")
-    blocks.append(f"{_wrong(problem, wrong, feedback)}{EXPLANATION if explain else BEGIN}\n")
-    return "\n".join(blocks)
+
+    def repair(problem: Problem, wrong: str, feedback: str) -> str:
+        parts = (f"Task: {task_text(problem)}", WRONG, wrong, FEEDBACK, feedback, EXPLANATION if explain else BEGIN, "")
+        return "\n".join(parts)
+
+    repaired = [repair(*shot[:3]) + few_shot_answer(shot.code, shot.explanation if explain else None) for shot in shots]
+    return "\n".join([*repaired, repair(problem, wrong, feedback)])
 
 
-def _wrong(problem: Problem, wrong: str, feedback: str) -> str:
-    return f"Task: {task_text(problem)}\n{WRONG}\n{wrong}\n{FEEDBACK}\n{feedback}\n"
+def few_shot_answer(code: str, explanation: str | None = None) -> str:
+    """The completion of a few-shot prompt, as its examples write it."""
+    told = "" if explanation is None else f"{explanation}\n{BEGIN}\n"
+    return f"{told}{code}\n{DONE}\n"
 
 
 # Chat
@@ -166,15 +152,15 @@ def read_teacher_messages(messages: Sequence[Message]) -> tuple[str, str, str]:
 # Worked repairs for base models, written for this purpose; no benchmark has these tasks.
 
 
-def _shot(prompt: str, entry_point: str, wrong: str, feedback: str, explanation: str, code: str) -> RepairShot:
+def _shot(prompt: str, entry_point: str, wrong: str, feedback: str, explanation: str, code: str) -> WorkedRepair:
     problem = Problem(
         task_id=f"shot/{entry_point}", prompt=prompt, entry_point=entry_point, tests=(), reference=code,
         benchmark="shots", split="prompt",
     )  # fmt: skip
-    return RepairShot(problem, wrong, feedback, explanation, code)
+    return WorkedRepair(problem, wrong, feedback, explanation, code)
 
 
-FEW_SHOT_REPAIRS: tuple[RepairShot, ...] = (
+FEW_SHOT_REPAIRS: tuple[WorkedRepair, ...] = (
     _shot(
         "Write a function that gives the days on which a shop sold more than on the day before, counted from 0.\n"
         "assert busier_days([5, 7, 7, 9]) == [1, 3]",

@@ -1,7 +1,5 @@
 """Where things are: the repository, its notebooks, and the paths that parameters name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent

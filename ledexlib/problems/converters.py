@@ -68,16 +68,10 @@ def helpers(prompt: str, entry_point: str) -> str:
 def humaneval(row: Row, split: str) -> Problem:
     """HumanEval (Chen et al. 2021): a signature and docstring to complete, tested by ``check(candidate)``."""
     return Problem(
-        task_id=row["task_id"],
-        prompt=row["prompt"],
-        entry_point=row["entry_point"],
-        tests=(Check(source=row["test"]),),
-        reference=row["prompt"] + row["canonical_solution"],
-        benchmark="humaneval",
-        split="test",
-        setup=helpers(row["prompt"], row["entry_point"]),
-        stub=row["prompt"],
-    )
+        task_id=row["task_id"], prompt=row["prompt"], entry_point=row["entry_point"],
+        tests=(Check(source=row["test"]),), reference=row["prompt"] + row["canonical_solution"], benchmark="humaneval",
+        split="test", setup=helpers(row["prompt"], row["entry_point"]), stub=row["prompt"],
+    )  # fmt: skip
 
 
 def function_under_test(code: str, assertion: str) -> str:
@@ -103,15 +97,11 @@ def mbpp(row: Row, split: str) -> Problem:
     after_program = unix(row.get("test_setup_code") or "")
     sentence = row["text"] if "text" in row else row["prompt"]  # full | sanitized
     return Problem(
-        task_id=f"mbpp/{number}",
-        prompt="\n".join([sentence.strip(), *assertions]),
+        task_id=f"mbpp/{number}", prompt="\n".join([sentence.strip(), *assertions]),
         entry_point=function_under_test(code, assertions[0]),
-        tests=tuple(Assertion(statement=f"{after_program}\n{test}".lstrip()) for test in assertions),
-        reference=code,
-        benchmark="mbpp",
-        split=mbpp_split(number),
-        setup="\n".join(row.get("test_imports") or []),
-    )
+        tests=tuple(Assertion(statement=f"{after_program}\n{test}".lstrip()) for test in assertions), reference=code,
+        benchmark="mbpp", split=mbpp_split(number), setup="\n".join(row.get("test_imports") or []),
+    )  # fmt: skip
 
 
 def as_text(value: Any) -> str:
@@ -175,15 +165,10 @@ def apps(row: Row, split: str) -> Problem:
         in_class = "class Solution" in (starter or "".join(solutions[:1]))
         name = f"Solution().{name}" if in_class else name
     return Problem(
-        task_id=f"apps/{split}/{number:04d}",
-        prompt=f"{row['question'].strip()}\n\n{starter.rstrip()}".rstrip(),
-        entry_point=name,
-        tests=tests,
-        reference=solutions[0] if solutions else "",
-        benchmark="apps",
-        split=split,
+        task_id=f"apps/{split}/{number:04d}", prompt=f"{row['question'].strip()}\n\n{starter.rstrip()}".rstrip(),
+        entry_point=name, tests=tests, reference=solutions[0] if solutions else "", benchmark="apps", split=split,
         setup=APPS_HEADER,
-    )
+    )  # fmt: skip
 
 
 def code_contests(row: Row, split: str) -> Problem:
@@ -202,25 +187,16 @@ def code_contests(row: Row, split: str) -> Problem:
         pairs = zip(solutions["language"], solutions["solution"], strict=True)
         references = [code for language, code in pairs if language == PYTHON3]
     return Problem(
-        task_id=name,
-        prompt=statement.strip(),
-        entry_point=None,
+        task_id=name, prompt=statement.strip(), entry_point=None,
         tests=tuple(InputOutput(stdin=stdin, stdout=stdout) for stdin, stdout in tests),
-        reference=references[0] if references else "",
-        benchmark="code_contests",
-        split=split,
-    )
+        reference=references[0] if references else "", benchmark="code_contests", split=split,
+    )  # fmt: skip
 
 
 def leetcode(row: Row, split: str) -> Problem:
     """A LeetCode problem of a row of recorded bugs; the reference is the accepted repair, if it passes."""
     return Problem(
-        task_id=row["task_id"],
-        prompt=row["prompt"].strip(),
-        entry_point=row["entry_point"],
-        tests=(Check(source=row["test"]),),
-        reference=row["refinement"] if row["refinement_passes"] else "",
-        benchmark="leetcode",
-        split="test",
-        setup=row["setup"],
-    )
+        task_id=row["task_id"], prompt=row["prompt"].strip(), entry_point=row["entry_point"],
+        tests=(Check(source=row["test"]),), reference=row["refinement"] if row["refinement_passes"] else "",
+        benchmark="leetcode", split="test", setup=row["setup"],
+    )  # fmt: skip

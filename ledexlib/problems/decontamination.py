@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
-from ledexlib.problems.registry import NAMES, ProblemError, load_problems, splits_of
 from ledexlib.records import Problem, Record
 
 NGRAM = 13
@@ -53,58 +53,23 @@ def runs(text: Words, ngram: int) -> list[tuple[int, Words]]:
     return [(start, gram) for start, gram in grams if telling(gram)]
 
 
-class _Index:
-    """The runs of the test problems: for the hash of each, the first text that has it, and where."""
-
-    def __init__(self, problems: Iterable[Problem], ngram: int) -> None:
-        self.ngram = ngram
-        self.texts: list[tuple[Problem, str, Words]] = []
-        self.places: dict[int, tuple[int, int]] = {}
-        for problem in problems:
-            for field in TEXTS:
-                text = words(getattr(problem, field))
-                for start, run in runs(text, ngram):
-                    self.places.setdefault(hash(run), (len(self.texts), start))
-                self.texts.append((problem, field, text))
-
-    def find(self, run: Words) -> tuple[Problem, str, Words] | None:
-        """The problem and field that have the run, and their words from there on."""
-        number, start = self.places.get(hash(run), (None, 0))
-        if number is None:
-            return None
-        problem, field, text = self.texts[number]
-        if text[start : start + self.ngram] != run:  # two runs of one hash
-            return None
-        return problem, field, text[start:]
-
-
-def _common(ours: Words, theirs: Words) -> Words:
-    """The words that both begin with."""
-    pairs = enumerate(zip(ours, theirs, strict=False))
-    length = next((i for i, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
-    return ours[:length]
-
-
-def _overlap(problem: Problem, index: _Index) -> Overlap | None:
+def _overlap(problem: Problem, index: dict[int, tuple[Problem, str, Words, int]], ngram: int) -> Overlap | None:
+    """The longest overlap of a problem with those indexed, if there is one."""
     longest, overlap = 0, None
     for field in TEXTS:
         text = words(getattr(problem, field))
-        for start, run in runs(text, index.ngram):
-            found = index.find(run)
-            if found is None:
+        for start, run in runs(text, ngram):
+            other, other_field, theirs, place = index.get(hash(run), (None, "", (), 0))
+            if other is None or theirs[place : place + ngram] != run:  # the second: two runs of one hash
                 continue
-            other, other_field, theirs = found
-            shared = _common(text[start:], theirs)
+            pairs = zip(text[start:], theirs[place:], strict=False)
+            shared = [ours for ours, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
             if len(shared) > longest:
                 longest = len(shared)
                 overlap = Overlap(
-                    train_id=problem.task_id,
-                    test_id=other.task_id,
-                    test_benchmark=other.benchmark,
-                    train_field=field,
-                    test_field=other_field,
-                    text=" ".join(shared),
-                )
+                    train_id=problem.task_id, test_id=other.task_id, test_benchmark=other.benchmark,
+                    train_field=field, test_field=other_field, text=" ".join(shared),
+                )  # fmt: skip
     return overlap
 
 
@@ -113,34 +78,16 @@ def decontaminate(
 ) -> tuple[list[Problem], list[Overlap]]:
     """The training problems that share no run of ``ngram`` words with a test problem, and why the others were dropped.
 
-    Keeps the order. Time and memory grow linearly with the texts: the test problems' runs are held as hashes, about
-    250 bytes for each word of the test problems.
+    Keeps the order. Time and memory grow linearly with the texts: of each run of the test problems its hash and its
+    place are held, about 250 bytes for each word.
     """
     if ngram < 1:
         raise ValueError(f"ngram is a number of words, at least 1: {ngram}")
-    index = _Index(test, ngram)
-    kept, dropped = [], []
-    for problem in train:
-        overlap = _overlap(problem, index)
-        if overlap is None:
-            kept.append(problem)
-        else:
-            dropped.append(overlap)
-    return kept, dropped
-
-
-def load_held_out(specs: Iterable[str]) -> list[Problem]:
-    """The problems that ``decontaminate_against`` names: each NAME, or NAME=PATH for its data at a path.
-
-    A benchmark's test split is taken; of a file in the project's own format, everything.
-    """
-    problems = []
-    for spec in specs:
-        name, _, path = spec.partition("=")
-        if name not in NAMES:
-            load_problems(name)  # raises the error that names the nearest benchmark
-        if name == "jsonl" and not path:
-            raise ProblemError(f"decontaminate_against: '{spec}' needs a path: jsonl=PATH")
-        split = "test" if "test" in splits_of(name) else None
-        problems += load_problems(name, split, path or None)
-    return problems
+    index: dict[int, tuple[Problem, str, Words, int]] = {}
+    for problem in test:
+        for field in TEXTS:
+            text = words(getattr(problem, field))
+            for start, run in runs(text, ngram):
+                index.setdefault(hash(run), (problem, field, text, start))
+    found = [(problem, _overlap(problem, index, ngram)) for problem in train]
+    return [problem for problem, overlap in found if not overlap], [overlap for _, overlap in found if overlap]

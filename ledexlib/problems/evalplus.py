@@ -150,16 +150,10 @@ def humanevalplus(row: Row, split: str) -> Problem:
     """HumanEval+: HumanEval's prompts, corrected references, about 80 times as many tests."""
     entry_point = row["entry_point"]
     return Problem(
-        task_id=row["task_id"],
-        prompt=row["prompt"],
-        entry_point=entry_point,
-        tests=plus_tests(row, row["task_id"], entry_point),
-        reference=row["prompt"] + row["canonical_solution"],
-        benchmark="humanevalplus",
-        split="test",
-        setup=helpers(row["prompt"], entry_point),
-        stub=row["prompt"],
-    )
+        task_id=row["task_id"], prompt=row["prompt"], entry_point=entry_point,
+        tests=plus_tests(row, row["task_id"], entry_point), reference=row["prompt"] + row["canonical_solution"],
+        benchmark="humanevalplus", split="test", setup=helpers(row["prompt"], entry_point), stub=row["prompt"],
+    )  # fmt: skip
 
 
 def mbppplus(row: Row, split: str) -> Problem:
@@ -175,11 +169,6 @@ def mbppplus(row: Row, split: str) -> Problem:
         entry_point = function_under_test(code, row["test_list"][0])
         prompt = f"{row['prompt'].strip()}\n{row['test_list'][0].strip()}"
     return Problem(
-        task_id=task_id,
-        prompt=prompt,
-        entry_point=entry_point,
-        tests=plus_tests(row, task_id, entry_point),
-        reference=code,
-        benchmark="mbppplus",
-        split="test",
-    )
+        task_id=task_id, prompt=prompt, entry_point=entry_point, tests=plus_tests(row, task_id, entry_point),
+        reference=code, benchmark="mbppplus", split="test",
+    )  # fmt: skip

@@ -10,10 +10,10 @@ import doctest
 import re
 from collections.abc import Sequence
 
-from ledexlib.problems import programs
+from ledexlib.problems.syntax import defined_name, parse_python
+from ledexlib.problems.verdicts import verify_programs
 from ledexlib.records import Assertion, Problem
 from ledexlib.sandbox import Limits
-from ledexlib.problems.verdicts import verify_programs
 
 # How prompts write 'this call gives that value' without being Python: count(3) => 2, count(3) -> 2, count(3) = 2.
 _GIVES = r"\s*(?:==+>?|[-=]>|=|➞|→|➔|returns?|should return)\s*"
@@ -38,12 +38,12 @@ def _examples(prompt: str) -> list[tuple[str, str]]:
     return [(call, value) for call, value in pairs if value]
 
 
-def shown(problem: Problem) -> tuple[Assertion, ...]:
-    """The tests in a problem's prompt, as assertions; they may be wrong or mean something else: see ``public``."""
+def prompt_tests(problem: Problem) -> tuple[Assertion, ...]:
+    """The tests in a problem's prompt, as assertions; they may be wrong: see ``with_public_tests``."""
     lines = [line.strip() for line in problem.prompt.splitlines()]
-    asserts = [line for line in lines if line.startswith("assert ") and programs.parse(line) is not None]
+    asserts = [line for line in lines if line.startswith("assert ") and parse_python(line) is not None]
     pairs = _examples(problem.prompt)
-    name = programs.defined_name(problem)
+    name = defined_name(problem)
     for line in lines if name else ():
         match = re.match(rf"({re.escape(name)}\(.*\)){_GIVES}(.+?)\.?$", line)
         pairs += [match.groups()] if match else []
@@ -51,7 +51,9 @@ def shown(problem: Problem) -> tuple[Assertion, ...]:
     return tuple(Assertion(statement=statement) for statement in dict.fromkeys([*asserts, *statements]))
 
 
-def public(problems: Sequence[Problem], workers: int = 2, limits: Limits | None = None) -> list[Problem]:
+def with_public_tests(
+    problems: Sequence[Problem], workers: int = 2, limits: Limits | None = None
+) -> list[Problem]:
     """The problems with the tests that their prompts show in place of their own; none where the prompt shows none.
 
     An example that the problem's own reference fails was misread, or is wrong, and is left out.
@@ -59,11 +61,12 @@ def public(problems: Sequence[Problem], workers: int = 2, limits: Limits | None 
     items = {
         (problem.task_id, test): problem.model_copy(update={"tests": (test,)})
         for problem in problems
-        for test in shown(problem)
+        for test in prompt_tests(problem)
     }
     jobs = ((name, problem, problem.reference) for name, problem in items.items())
     sound = {name for name, verdict in verify_programs(jobs, workers, limits) if verdict.passed}
-    return [
-        problem.model_copy(update={"tests": tuple(t for t in shown(problem) if (problem.task_id, t) in sound)})
-        for problem in problems
-    ]
+
+    def tests(problem: Problem) -> tuple[Assertion, ...]:
+        return tuple(test for test in prompt_tests(problem) if (problem.task_id, test) in sound)
+
+    return [problem.model_copy(update={"tests": tests(problem)}) for problem in problems]

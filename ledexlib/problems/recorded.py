@@ -7,11 +7,11 @@ program and its repairs in order. A repaired bug has ``task_id``, ``model``, ``w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from ledexlib.problems.registry import ProblemError, read_rows
+from ledexlib.problems.converters import Row
+from ledexlib.problems.files import ProblemError, read_rows
 from ledexlib.records import Refinement, Sampling, Solution, content_id
 
 
@@ -23,39 +23,31 @@ def read_recorded(paths: Iterable[Path], task_ids: Iterable[str]) -> tuple[list[
     known = set(task_ids)
     solutions: dict[str, Solution] = {}
     refinements: dict[str, Refinement] = {}
-    for path in paths:
-        for place, row in read_rows(path):
-            task_id, programs = _programs(row, place)
-            if task_id not in known:
-                raise ProblemError(f"{place}: task '{task_id}' is not among the problems loaded (benchmark and split?)")
-            solution = _solution(row, task_id, programs[0])
-            solutions.setdefault(solution.id, solution)
-            for round_, program in enumerate(programs[1:]):
-                refinement = _refinement(row, solution, program, round_)
-                refinements.setdefault(refinement.id, refinement)
+    for place, row in (placed for path in paths for placed in read_rows(path)):
+        first, *repairs = _programs(row, place)
+        task_id, model = str(row["task_id"]), row["model"]
+        if task_id not in known:
+            raise ProblemError(f"{place}: task '{task_id}' is not among the problems loaded (benchmark and split?)")
+        wrong = content_id("recorded solution", task_id, model, row.get("id"), first)
+        solutions.setdefault(wrong, Solution(
+            id=wrong, task_id=task_id, code=first, completion=first, model=model, sampling=Sampling()
+        ))  # fmt: skip
+        for round_, code in enumerate(repairs):
+            name = content_id("recorded refinement", wrong, round_, code)
+            refinements.setdefault(name, Refinement(
+                id=name, solution_id=wrong, task_id=task_id, explanation=row.get("explanation") or None, code=code,
+                completion=code, teacher=model, sampling=Sampling(index=round_),
+            ))  # fmt: skip
     return list(solutions.values()), list(refinements.values())
 
 
-def _programs(row: Mapping[str, Any], place: str) -> tuple[str, list[str]]:
-    """Task and programs of a row, the first wrong or not, the others its repairs."""
-    missing = [name for name in ("task_id", "model") if name not in row]
-    if missing:
-        raise ProblemError(f"{place}: a recorded attempt needs '{missing[0]}'")
+def _programs(row: Row, place: str) -> list[str]:
+    """The programs of a row: the first attempt, wrong or not, and its repairs."""
+    for name in ("task_id", "model"):
+        if name not in row:
+            raise ProblemError(f"{place}: a recorded attempt needs '{name}'")
     if row.get("attempts"):
-        return str(row["task_id"]), list(row["attempts"])
+        return list(row["attempts"])
     if "wrong" in row and "refinement" in row:
-        return str(row["task_id"]), [row["wrong"], row["refinement"]]
-    raise ProblemError(f"{place}: neither 'attempts' nor 'wrong' and 'refinement'; see ledexlib/recorded.py")
-
-
-def _solution(row: Mapping[str, Any], task_id: str, code: str) -> Solution:
-    name = content_id("recorded solution", task_id, row["model"], row.get("id"), code)
-    return Solution(id=name, task_id=task_id, code=code, completion=code, model=row["model"], sampling=Sampling())
-
-
-def _refinement(row: Mapping[str, Any], solution: Solution, code: str, round_: int) -> Refinement:
-    return Refinement(
-        id=content_id("recorded refinement", solution.id, round_, code), solution_id=solution.id,
-        task_id=solution.task_id, explanation=row.get("explanation") or None, code=code, completion=code,
-        teacher=row["model"], sampling=Sampling(index=round_),
-    )  # fmt: skip
+        return [row["wrong"], row["refinement"]]
+    raise ProblemError(f"{place}: neither 'attempts' nor 'wrong' and 'refinement'; see ledexlib/problems/recorded.py")

@@ -1,89 +1,76 @@
-"""Problems of a benchmark, from the Hugging Face hub or from files.
+"""Benchmarks by their names, and their problems from the Hugging Face hub, from files or from other packages.
 
-``load_problems("mbpp", "train")`` loads from the hub; ``load_problems("mbpp", "train", path="mbpp.jsonl")`` reads the
-benchmark's original file. Files are JSON lines or a JSON list, plain or gzipped; a folder is searched for the names
-its benchmark is known by; APPS is a folder with one folder a problem (or the hub's JSON lines). APPS and CodeContests
-rows do not say their split: a file or folder named after one does, else the split asked for, else ``train``.
+``load_problems("mbpp", "train")`` loads from the hub, ``load_problems("mbpp", "train", path="mbpp.jsonl")`` from the
+benchmark's original file or folder. A package registers more benchmarks by entry points of the group
+``ledexlib.benchmarks``, each a ``Benchmark``. The project's own format, ``jsonl``, has a ``Problem`` a line (as
+``ledexlib.records`` describes it; ``entry_point`` is null for a program that reads stdin)::
 
-``load_problems("jsonl", path=...)`` reads the project's own format, a JSON object a line, which is
-``ledexlib.records.Problem``::
-
-    task_id      text, unique in the file
-    prompt       text: what a model is asked
-    entry_point  a Python expression for the function under test, or null for a program that reads stdin
-    tests        a list of tests, each of one kind:
-                 {"kind": "assertion", "statement": "assert add(1, 2) == 3"}
-                 {"kind": "check", "source": "def check(candidate): ..."}
-                 {"kind": "call", "arguments": "(1, 2)", "expected": "3"}, both Python literals; optional:
-                     "expected": null (what the reference returns), "tolerance": 1e-6,
-                     "comparison": "equal" | "set" | "same_none" | "json"
-                 {"kind": "io", "stdin": "1 2\\n", "stdout": "3\\n"}
-    reference    text: a program that passes, or empty
-    benchmark    text: the name to report it under
-    split        text
-    setup        optional text: code run before the program
-    stub         optional text: code that a completion continues
+    {"task_id": "own/1", "prompt": "Add two numbers.", "entry_point": "add", "benchmark": "own", "split": "train",
+     "reference": "def add(a, b): return a + b", "tests": [
+         {"kind": "assertion", "statement": "assert add(1, 2) == 3"},
+         {"kind": "check", "source": "def check(candidate): ..."},
+         {"kind": "call", "arguments": "(1, 2)", "expected": "3"},
+         {"kind": "io", "stdin": "1 2\\n", "stdout": "3\\n"}]}
 """
 
 from __future__ import annotations
 
 import difflib
-import gzip
-import json
 import logging
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from ledexlib.problems import converters as benchmarks
-from ledexlib.problems import evalplus
+from ledexlib.params import resolve
+from ledexlib.problems import converters, evalplus
 from ledexlib.problems.converters import Row
-from ledexlib.mini import load_mini
-from ledexlib.mini.problems import BENCHMARKS as MINI
-from ledexlib.mini.problems import SIZES as MINI_SIZES
+from ledexlib.problems.files import ProblemError, rows_at
 from ledexlib.records import Problem
 
 log = logging.getLogger(__name__)
 
-APPS_FILES = {"question": "question.txt", "starter_code": "starter_code.py"}
-APPS_JSON_FILES = {"input_output": "input_output.json", "solutions": "solutions.json"}
 
+class WorkedRepair(NamedTuple):
+    """A wrong program with its feedback, an explanation and a repair, shown to a base model as an example."""
 
-class ProblemError(ValueError):
-    """Problems that cannot be loaded; the message names the place, the fault and what would be right."""
-
-
-def _own_format(row: Row, split: str) -> Problem:
-    return Problem.model_validate(row)
+    problem: Problem
+    wrong: str
+    feedback: str
+    explanation: str
+    code: str
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a benchmark comes from. ``hub`` is the arguments of ``datasets.load_dataset`` but the split."""
+    """Where a benchmark's problems come from: rows that ``convert`` reads, or ``generate``, called with a split.
 
-    convert: Callable[[Row, str], Problem]
+    ``hub`` is the arguments of ``datasets.load_dataset`` but the split; ``files`` are the names of its original files;
+    ``worked_repairs`` makes repairs of its own for few-shot prompts.
+    """
+
+    convert: Callable[[Row, str], Problem] | None = None
     splits: tuple[str, ...] = ("test",)
     hub: dict[str, Any] | None = None
     files: tuple[str, ...] = ()
+    generate: Callable[[str], list[Problem]] | None = None
+    worked_repairs: Callable[[], tuple[WorkedRepair, ...]] | None = None
 
 
 BENCHMARKS: dict[str, Benchmark] = {
     "humaneval": Benchmark(
-        benchmarks.humaneval, hub={"path": "openai/openai_humaneval"}, files=("HumanEval.jsonl.gz", "HumanEval.jsonl")
+        converters.humaneval, hub={"path": "openai/openai_humaneval"}, files=("HumanEval.jsonl.gz", "HumanEval.jsonl")
     ),
     "humanevalplus": Benchmark(
-        evalplus.humanevalplus,
-        hub={"path": "evalplus/humanevalplus"},
+        evalplus.humanevalplus, hub={"path": "evalplus/humanevalplus"},
         files=("HumanEvalPlus.jsonl.gz", "HumanEvalPlus.jsonl"),
     ),
     "mbpp": Benchmark(
-        benchmarks.mbpp,
-        tuple(benchmarks.MBPP_SPLITS),
-        {"path": "google-research-datasets/mbpp", "name": "full"},
+        converters.mbpp, tuple(converters.MBPP_SPLITS), {"path": "google-research-datasets/mbpp", "name": "full"},
         ("mbpp.jsonl", "sanitized-mbpp.json"),
     ),
     "mbppplus": Benchmark(
@@ -91,54 +78,88 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     # The repository's own loader is a script, which `datasets` no longer runs: read its files.
     "apps": Benchmark(
-        benchmarks.apps,
-        ("train", "test"),
-        {"path": "json", "data_files": "hf://datasets/codeparrot/apps/{split}.jsonl"},
-        ("train.jsonl", "test.jsonl"),
+        converters.apps, ("train", "test"),
+        {"path": "json", "data_files": "hf://datasets/codeparrot/apps/{split}.jsonl"}, ("train.jsonl", "test.jsonl"),
     ),
     "code_contests": Benchmark(
-        benchmarks.code_contests, ("train", "valid", "test"), {"path": "deepmind/code_contests"}
+        converters.code_contests, ("train", "valid", "test"), {"path": "deepmind/code_contests"}
     ),
-    "leetcode": Benchmark(benchmarks.leetcode, files=("debugbench_leetcode.jsonl.gz",)),
-    "jsonl": Benchmark(_own_format, splits=()),
-}
-NAMES = ("mini", *MINI, *BENCHMARKS)
+    "leetcode": Benchmark(converters.leetcode, files=("debugbench_leetcode.jsonl.gz",)),
+    "jsonl": Benchmark(lambda row, split: Problem.model_validate(row), splits=()),
+}  # fmt: skip
 
 
-def load_problems(name: str, split: str | None = None, path: str | Path | None = None) -> list[Problem]:
+@cache
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="ledexlib.benchmarks")}
+
+
+def benchmark_names() -> tuple[str, ...]:
+    """All names of benchmarks, the registered ones first."""
+    return (*_registered(), *BENCHMARKS)
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of this name; raises ProblemError naming the nearest one if there is none."""
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    if name not in _registered():
+        raise ProblemError(f"'{name}' is not a benchmark{_nearest(name, benchmark_names())}")
+    return _registered()[name].load()
+
+
+def splits_of(entry: str) -> tuple[str, ...]:
+    """The splits of a benchmark (NAME or NAME=PATH); none where its file says them (``jsonl``)."""
+    return find_benchmark(entry.partition("=")[0]).splits
+
+
+def check_benchmark(entry: str, split: str | None = None) -> None:
+    """Raise ProblemError for an unknown name, a wrong split or a path that is not there, without loading anything."""
+    _checked(entry, split, None)
+
+
+def _checked(entry: str, split: str | None, path: str | Path | None) -> tuple[str, Benchmark, Path | None]:
+    """The name, the benchmark and the path of its data, if that is given."""
+    name, _, inside = entry.partition("=")
+    where = Path(path) if path is not None else resolve(inside) if inside else None
+    benchmark = find_benchmark(name)
+    if split is not None and benchmark.splits and split not in benchmark.splits:
+        raise ProblemError(f"'{split}' is not a split of {name}{_nearest(split, benchmark.splits)}")
+    if where is not None and benchmark.generate:
+        raise ProblemError(f"'{name}' is generated, it cannot be read from {where}: leave the path out")
+    if where is not None and not where.exists():
+        raise ProblemError(f"{where}: no such file or folder (for the problems of {name})")
+    if where is None and not (benchmark.generate or benchmark.hub):
+        raise ProblemError(f"'{name}' is not on the hub: give the path of its data ({name}=PATH)")
+    return name, benchmark, where
+
+
+def load_problems(entry: str, split: str | None = None, path: str | Path | None = None) -> list[Problem]:
     """The problems of a benchmark's split (None: of all its splits), in its own order.
 
-    ``path`` is a file or folder with the original data; None loads from the hub. Raises ProblemError for an unknown
-    name or split, for a missing or damaged file (with its line) and for a row that is not the benchmark's.
+    ``entry`` is NAME or NAME=PATH as parameters write it, where a relative path starts at the repository; ``path`` is
+    the same for code. Without a path, problems are loaded from the hub. Raises ProblemError for an unknown name or
+    split, for a missing or damaged file (with its line) and for a row that is not the benchmark's.
     """
-    name = "mini-mbpp" if name == "mini" else name
-    if name not in NAMES:
-        raise ProblemError(f"'{name}' is not a benchmark{_nearest(name, NAMES)}")
-    splits = splits_of(name)
-    if split is not None and splits and split not in splits:
-        raise ProblemError(f"'{split}' is not a split of {name}{_nearest(split, splits)}")
-    if name in MINI:
-        if path is not None:
-            raise ProblemError(f"'{name}' is generated, it cannot be read from {path}: leave the path out")
-        return [problem for part in ((split,) if split else splits) for problem in load_mini(name, part)]
-    benchmark = BENCHMARKS[name]
-    if path is not None:
-        rows = _rows_at(Path(path), name, split)
-    elif benchmark.hub:
-        rows = _rows_of_hub(name, split)
+    name, benchmark, where = _checked(entry, split, path)
+    if benchmark.generate:
+        return [problem for part in ((split,) if split else benchmark.splits) for problem in benchmark.generate(part)]
+    if where is not None:
+        rows = rows_at(where, name, benchmark.files, benchmark.splits, split)
     else:
-        raise ProblemError(f"'{name}' is not on the hub: give the path of its data")
-    problems = _unique(name, _converted(name, rows))
-    kept = [problem for problem in problems if split in (None, problem.split)]
-    if not kept:
+        rows = _rows_of_hub(name, benchmark, split)
+    problems = _unique(name, _converted(name, benchmark, rows))
+    wanted = [problem for problem in problems if split in (None, problem.split)]
+    if not wanted:
         found = ", ".join(sorted({problem.split for problem in problems})) or "no problem at all"
-        raise ProblemError(f"{path or name}: no problem of split '{split}' (there is: {found})")
-    return kept
+        raise ProblemError(f"{where or name}: no problem of split '{split}' (there is: {found})")
+    return wanted
 
 
-def splits_of(name: str) -> tuple[str, ...]:
-    """The splits of a benchmark; none where the file says it (``jsonl``)."""
-    return tuple(MINI_SIZES[name.removesuffix("plus")]) if name in MINI else BENCHMARKS[name].splits
+def worked_repairs(entry: str) -> tuple[WorkedRepair, ...]:
+    """The benchmark's own examples of repairs for few-shot prompts; empty for one that has none."""
+    benchmark = find_benchmark(entry.partition("=")[0])
+    return benchmark.worked_repairs() if benchmark.worked_repairs else ()
 
 
 def _nearest(name: str, valid: Iterable[str]) -> str:
@@ -147,12 +168,34 @@ def _nearest(name: str, valid: Iterable[str]) -> str:
     return f"{hint} (valid: {', '.join(valid)})"
 
 
-def _converted(name: str, rows: Iterator[tuple[str, str, Row]]) -> Iterator[tuple[str, Problem]]:
-    """Each row's place and problem; problems that nothing can test are left out and logged."""
+def _rows_of_hub(name: str, benchmark: Benchmark, split: str | None) -> Iterator[tuple[str, str, Row]]:
+    from datasets import load_dataset
+
+    for part in (split,) if split else benchmark.splits:
+        source = {key: value.format(split=part) for key, value in benchmark.hub.items()}
+        # A list of loose files is one split, which `datasets` calls train.
+        stored_as = "train" if "data_files" in source else part
+        try:
+            rows = load_dataset(**source, split=stored_as)
+        except Exception as error:
+            where = source.get("data_files", source["path"])
+            text = " ".join(str(error).split())
+            raise ProblemError(
+                f"{name}: cannot load {where} from the hub ({type(error).__name__}: {text}); "
+                f"without the hub, give the path of its original files"
+            ) from error
+        for index, row in enumerate(rows):
+            yield f"{benchmark.hub['path']} [{part}] row {index}", part, row
+
+
+def _converted(
+    name: str, benchmark: Benchmark, rows: Iterator[tuple[str, str, Row]]
+) -> Iterator[tuple[str, Problem]]:
+    """Place and problem of each row that has tests; raises ProblemError naming the place and the field at fault."""
     untested = []
     for place, split, row in rows:
         try:
-            problem = BENCHMARKS[name].convert(row, split)
+            problem = benchmark.convert(row, split)
         except KeyError as error:
             has = ", ".join(sorted(row))
             raise ProblemError(f"{place}: not a row of {name}: field {error} is missing (it has: {has})") from None
@@ -181,113 +224,3 @@ def _unique(name: str, placed: Iterator[tuple[str, Problem]]) -> list[Problem]:
         elif name != "leetcode":
             raise ProblemError(f"{place}: task_id '{problem.task_id}' was already at {places[problem.task_id]}")
     return list(problems.values())
-
-
-def _rows_of_hub(name: str, split: str | None) -> Iterator[tuple[str, str, Row]]:
-    from datasets import load_dataset
-
-    benchmark = BENCHMARKS[name]
-    for part in (split,) if split else benchmark.splits:
-        source = {key: value.format(split=part) for key, value in benchmark.hub.items()}
-        # A list of loose files is one split, which `datasets` calls train.
-        kept_as = "train" if "data_files" in source else part
-        try:
-            rows = load_dataset(**source, split=kept_as)
-        except Exception as error:
-            where = source.get("data_files", source["path"])
-            text = " ".join(str(error).split())
-            raise ProblemError(
-                f"{name}: cannot load {where} from the hub ({type(error).__name__}: {text}); "
-                f"without the hub, give the path of its original files"
-            ) from error
-        for index, row in enumerate(rows):
-            yield f"{benchmark.hub['path']} [{part}] row {index}", part, row
-
-
-def _rows_at(path: Path, name: str, split: str | None) -> Iterator[tuple[str, str, Row]]:
-    """Place, split and row for each row of the files at the path."""
-    if not path.exists():
-        raise ProblemError(f"{path}: no such file or folder (for the problems of {name})")
-    if path.is_dir() and name == "apps" and not any((path / file).exists() for file in BENCHMARKS["apps"].files):
-        yield from _apps_folder(path, split)
-        return
-    for file in [path] if path.is_file() else _files_in(path, name):
-        named = [part for part in (file.name.split(".")[0], file.parent.name) if part in BENCHMARKS[name].splits]
-        row_split = (named or [split or "train"])[0]
-        for place, row in read_rows(file):
-            yield place, row_split, row
-
-
-def _files_in(folder: Path, name: str) -> list[Path]:
-    """The files to read in a folder: the benchmark's first known name (every split's, for APPS), or the only file."""
-    known = [folder / file for file in BENCHMARKS[name].files if (folder / file).exists()]
-    if known:
-        return known if name == "apps" else known[:1]
-    files = sorted(f for f in folder.iterdir() if f.name.endswith((".jsonl", ".jsonl.gz", ".json", ".json.gz")))
-    if len(files) != 1:
-        found = ", ".join(f.name for f in files) or "no .json or .jsonl file"
-        raise ProblemError(f"{folder}: which file holds {name}? There is: {found}. Give the path of the file")
-    return files
-
-
-def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """The place and the row of each line of JSON lines, or of each item of a JSON list, gzipped or not."""
-    if path.name.endswith((".json", ".json.gz")):
-        rows = _parse("".join(text for _, text in _lines(path)), str(path))
-        if not isinstance(rows, list):
-            raise ProblemError(f"{path}: expected a list of problems, got a {type(rows).__name__}")
-        yield from ((f"{path} item {index}", _row(row, f"{path} item {index}")) for index, row in enumerate(rows))
-        return
-    for number, text in _lines(path):
-        if text.strip():
-            place = f"{path}:{number}"
-            yield place, _row(_parse(text, place), place)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    number = 0
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-            for number, text in enumerate(lines, 1):
-                yield number, text
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ProblemError(f"{path}:{number + 1}: damaged or cut-off gzip file: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ProblemError(f"{path}:{number + 1}: not UTF-8 text: {error}") from None
-
-
-def _parse(text: str, place: str) -> Any:
-    try:
-        return json.loads(text, parse_int=benchmarks.integer)
-    except json.JSONDecodeError as error:
-        at_end = error.pos >= len(text.rstrip()) - 1 or error.msg.startswith("Unterminated string")
-        end = "; the text ends there: is the file cut off?" if at_end else ""
-        raise ProblemError(f"{place}: not valid JSON: {error.msg} at column {error.colno}{end}") from None
-
-
-def _row(value: Any, place: str) -> Row:
-    if not isinstance(value, dict):
-        raise ProblemError(f"{place}: expected a JSON object, got a {type(value).__name__}")
-    return value
-
-
-def _apps_folder(path: Path, split: str | None) -> Iterator[tuple[str, str, Row]]:
-    """The problems of APPS's own layout: ``train/0001/question.txt`` and so on, at any of its three levels."""
-    if (path / "question.txt").exists():
-        row: dict[str, Any] = {"problem_id": path.name, "url": ""}
-        for field, file in APPS_FILES.items():
-            if field == "question" or (path / file).exists():
-                row[field] = benchmarks.unix((path / file).read_text(encoding="utf-8"))
-        for field, file in APPS_JSON_FILES.items():
-            found = (path / file).exists()
-            row[field] = _parse((path / file).read_text(encoding="utf-8"), str(path / file)) if found else None
-        if (path / "metadata.json").exists():
-            row["url"] = _parse((path / "metadata.json").read_text(), str(path / "metadata.json")).get("url", "")
-        named = path.resolve().parent.name
-        yield str(path), named if named in BENCHMARKS["apps"].splits else split or "train", row
-        return
-    folders = [f for f in sorted(path.iterdir()) if f.name in BENCHMARKS["apps"].splits or f.name.isdigit()]
-    if not folders:
-        raise ProblemError(f"{path}: neither an APPS problem nor a folder of them (0000, 0001, … or train, test)")
-    for folder in folders:
-        yield from _apps_folder(folder, split)

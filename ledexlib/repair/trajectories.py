@@ -1,16 +1,19 @@
-"""Verified trajectories and what they look like: Table 1, kinds of failure, attempts until solved, the dataset card."""
+"""Which solutions count, trajectories, and what these look like: Table 1, kinds of failure, the dataset card."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
+from ledexlib.params import resolve
+from ledexlib.problems import read_recorded
+from ledexlib.records import Problem, Refinement, Solution, Trajectory, Verdict
+from ledexlib.repair.verdicts import VerdictCache
 from ledexlib.statistics import Estimate, bootstrap, pass_at_k, ratio
-from ledexlib.records import Refinement, Solution, Trajectory, Verdict
 
 # Table 1 of the paper, the training data of CodeLlama and StarCoder with GPT-3.5-Turbo as teacher.
 PAPER_TABLE_1 = pd.DataFrame(
@@ -23,23 +26,55 @@ PAPER_TABLE_1 = pd.DataFrame(
 )
 
 
+def unique_solutions(solutions: Iterable[Solution]) -> list[Solution]:
+    """The first of equal programs of a model for a task, as Table 1 counts them; none with a verdict ``infra``."""
+    counted = [s for s in solutions if s.verdict.status != "infra"]
+    return list({(s.model, s.task_id, s.code): s for s in reversed(counted)}.values())[::-1]
+
+
+def wrong_solutions(solutions: Iterable[Solution]) -> list[Solution]:
+    """The different programs that are to be repaired."""
+    return [solution for solution in unique_solutions(solutions) if solution.needs_repair]
+
+
+def unbroken_solutions(solutions: Iterable[Solution], most: int) -> list[Solution]:
+    """The first ``most`` different programs of each problem that need no repair, to see whether one breaks them."""
+    found: dict[str, dict[str, Solution]] = {}
+    for solution in solutions:
+        mine = found.setdefault(solution.task_id, {})
+        if not solution.needs_repair and len(mine) < most and solution.verdict.status != "infra":
+            mine.setdefault(solution.code, solution)
+    return [solution for mine in found.values() for solution in mine.values()]
+
+
 def assemble(solutions: Iterable[Solution], refinements: Iterable[Refinement]) -> list[Trajectory]:
-    """A trajectory for each solution with a verdict that counts, with its refinements in the order of their index."""
+    """A trajectory for each solution, with its refinements in the order of their index."""
     by_solution: dict[str, list[Refinement]] = defaultdict(list)
-    for refinement in refinements:
+    for refinement in sorted(refinements, key=lambda r: r.sampling.index):
         by_solution[refinement.solution_id].append(refinement)
-    return [
-        Trajectory(
-            id=solution.id,
-            solution=solution,
-            refinements=tuple(sorted(by_solution[solution.id], key=lambda r: r.sampling.index)),
-        )
-        for solution in solutions
-        if solution.verdict.status != "infra"
+    return [Trajectory(id=s.id, solution=s, refinements=tuple(by_solution[s.id])) for s in solutions]
+
+
+def recorded_trajectories(
+    files: Sequence[str], problems: Sequence[Problem], verdicts: VerdictCache
+) -> list[Trajectory]:
+    """What others recorded, with verdicts: first programs with their repairs, in the order of the rounds.
+
+    A repair with an explanation counts as explained, any other as direct.
+    """
+    solutions, refinements = read_recorded(map(resolve, files), [problem.task_id for problem in problems])
+    programs = [(program.task_id, program.code) for program in (*solutions, *refinements)]
+    found = iter(verdicts(problems, programs, "verdicts on recorded attempts"))
+    solutions = [solution.model_copy(update={"verdict": next(found)}) for solution in solutions]
+    refinements = [
+        r.model_copy(update={"verdict": next(found), "way": "explain" if r.explanation else "refine"})
+        for r in refinements
     ]
+    return assemble(solutions, refinements)
 
 
-def wrong(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
+def wrong_trajectories(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
+    """Those of wrong solutions."""
     return [t for t in trajectories if not t.solution.verdict.passed]
 
 
@@ -54,20 +89,20 @@ def _by_task(trajectories: Iterable[Trajectory], *columns) -> np.ndarray:
 
 def refinement_rate(trajectories: Iterable[Trajectory]) -> Estimate | None:
     """Refined ÷ wrong in %, each wrong solution counted once (Table 1); resampled by problem; None if none is wrong."""
-    rows = _by_task(wrong(trajectories), lambda t: bool(t.correct), lambda t: True)
+    rows = _by_task(wrong_trajectories(trajectories), lambda t: bool(t.correct), lambda t: True)
     return bootstrap(rows, ratio) if len(rows) else None
 
 
-def answer_rate(trajectories: Iterable[Trajectory]) -> Estimate | None:
+def correct_refinement_rate(trajectories: Iterable[Trajectory]) -> Estimate | None:
     """Correct refinements ÷ refinements in %: how often a single answer of the teacher is right."""
-    rows = _by_task(wrong(trajectories), lambda t: len(t.correct), lambda t: len(t.refinements))
+    rows = _by_task(wrong_trajectories(trajectories), lambda t: len(t.correct), lambda t: len(t.refinements))
     return bootstrap(rows, ratio) if len(rows) else None
 
 
 def table_1(trajectories: Sequence[Trajectory], data: str) -> pd.DataFrame:
     """The paper's Table 1 with this collection as its first row; the interval is by bootstrap over problems."""
     rate = refinement_rate(trajectories)
-    bad = wrong(trajectories)
+    bad = wrong_trajectories(trajectories)
     refined = sum(bool(t.correct) for t in bad)
     row = (data, len(trajectories), len(trajectories) - len(bad), len(bad), refined, str(rate or "–"))
     ours = pd.DataFrame([row], columns=PAPER_TABLE_1.columns)
@@ -84,7 +119,7 @@ def failure_kind(verdict: Verdict) -> str:
     return found.group(1) if found else "other error"
 
 
-def failures(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
+def failure_table(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
     """A row for each wrong solution: task, kind of failure, tests passed, lengths, whether and how often refined."""
     return pd.DataFrame(
         [
@@ -96,13 +131,13 @@ def failures(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
                 "correct refinements": len(t.correct),
                 "refined": bool(t.correct),
             }
-            for t in wrong(trajectories)
+            for t in wrong_trajectories(trajectories)
         ],
         columns=["task", "kind", "tests passed %", "refinements", "correct refinements", "refined"],
     )
 
 
-def rates_by_kind(table: pd.DataFrame, least: int = 1) -> pd.DataFrame:
+def refinement_rates_by_kind(table: pd.DataFrame, least: int = 1) -> pd.DataFrame:
     """Refinement rate in % with its bootstrap interval for every kind of failure seen at least ``least`` times."""
     rows = []
     for kind, part in table.groupby("kind"):
@@ -117,7 +152,7 @@ def rates_by_kind(table: pd.DataFrame, least: int = 1) -> pd.DataFrame:
     return table.sort_values("wrong solutions", ascending=False, ignore_index=True)
 
 
-def lengths(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
+def length_table(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
     """Lines of each distinct program and words of each distinct explanation, by what they are and whether correct."""
     rows = set()
     for t in trajectories:
@@ -135,7 +170,7 @@ def lengths(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
     return pd.DataFrame(table, columns=["text", "of", "verdict", "length"])
 
 
-def solved_after(trajectories: Iterable[Trajectory]) -> pd.Series:
+def solved_after_rounds(trajectories: Iterable[Trajectory]) -> pd.Series:
     """For sequences of attempts: how many end in a pass if one stops after so many rounds of repair (0: none).
 
     A sequence shorter than the round counts with its last attempt.
@@ -146,31 +181,29 @@ def solved_after(trajectories: Iterable[Trajectory]) -> pd.Series:
     return pd.Series(solved, index=pd.RangeIndex(rounds, name="rounds"), name="solved")
 
 
-def pass_counts(solutions: Iterable[Solution]) -> pd.DataFrame:
+def passes_by_task(solutions: Iterable[Solution]) -> pd.DataFrame:
     """Samples and passing samples of each task; those without a verdict that counts are left out."""
     rows = [(s.task_id, s.verdict.passed, 1) for s in solutions if s.verdict.status != "infra"]
     return pd.DataFrame(rows, columns=["task", "passed", "samples"]).groupby("task", sort=False).sum()
 
 
-def pass_at(counts: pd.DataFrame, k: int) -> Estimate:
-    """pass@k in %, the mean over tasks (rows of ``pass_counts``), with its bootstrap interval over tasks."""
+def mean_pass_at_k(counts: pd.DataFrame, k: int) -> Estimate:
+    """pass@k in %, the mean over tasks (rows of ``passes_by_task``), with its bootstrap interval over tasks."""
     chances = [pass_at_k(int(n), int(c), k) for n, c in zip(counts["samples"], counts["passed"], strict=True)]
     return bootstrap(np.array(chances), lambda rows: 100.0 * float(rows.mean()))
 
 
-def verdict_counts(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
+def verdict_counts(trajectories: Sequence[Trajectory]) -> pd.DataFrame:
     """How many solutions and refinements got which verdict."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for t in trajectories:
-        counts["solutions", t.solution.verdict.status] += 1
-        counts.update(("refinements", r.verdict.status) for r in t.refinements)
-    table = pd.Series(counts, dtype=int).rename_axis(["", "verdict"]).unstack(fill_value=0)
+    rows = [("solutions", t.solution.verdict.status) for t in trajectories]
+    rows += [("refinements", r.verdict.status) for t in trajectories for r in t.refinements]
+    table = pd.DataFrame(rows, columns=["", "verdict"]).groupby(["", "verdict"]).size().unstack(fill_value=0)
     return table.reindex(columns=[c for c in ("passed", "failed", "error", "timeout", "infra") if c in table])
 
 
-def examples(trajectories: Sequence[Trajectory], n: int) -> list[tuple[Trajectory, Refinement]]:
+def correct_repairs(trajectories: Sequence[Trajectory], n: int) -> list[tuple[Trajectory, Refinement]]:
     """Repairs to read: of different tasks, with an explanation where there is one, spread over the collection."""
-    first = {t.solution.task_id: (t, r) for t in reversed(wrong(trajectories)) for r in t.correct[:1]}
+    first = {t.solution.task_id: (t, r) for t in reversed(wrong_trajectories(trajectories)) for r in t.correct[:1]}
     pairs = list(first.values())
     step = max(1, len(pairs) // max(1, n))
     return pairs[::step][:n]
@@ -178,7 +211,7 @@ def examples(trajectories: Sequence[Trajectory], n: int) -> list[tuple[Trajector
 
 def dataset_card(trajectories: Sequence[Trajectory], about: dict[str, object], command: str) -> str:
     """A Markdown card that says what the data is, how it was made and what it must not be used for."""
-    bad = wrong(trajectories)
+    bad = wrong_trajectories(trajectories)
     models = sorted({t.solution.model for t in trajectories})
     teachers = sorted({r.teacher for t in trajectories for r in t.refinements})
     facts = "\n".join(f"| {name} | {value} |" for name, value in about.items())

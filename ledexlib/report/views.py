@@ -1,109 +1,157 @@
-"""Things to read inside a notebook, as static HTML: a problem, a program, a repair with what it changed."""
+"""Things to read inside a notebook: a problem, a program, a repair with what it changed, tables.
+
+Texts are Markdown and tables plain HTML, so that they read well in JupyterLab, on the rendered pages and on GitHub,
+which strips all styles.
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, Markdown
 
 from ledexlib.records import Problem, Refinement, Solution
+from ledexlib.report.text import as_html, as_markdown, parameter_text
 
-BOX = "border:1px solid #d0d7de;border-radius:6px;padding:10px 14px;margin:10px 0;max-width:960px"
-MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
-CODE = f"background:#f6f8fa;padding:8px 10px;margin:4px 0;overflow-x:auto;font-size:0.85em;line-height:1.35;{MONO}"
-LABEL = "color:#57606a;font-size:0.8em;margin-top:8px"
-CELL = '<td style="white-space:pre;text-align:left;vertical-align:top;padding:4px 8px">'
-HEAD = '<th style="text-align:left;vertical-align:bottom;padding:4px 8px;white-space:normal">'
-ADDED, REMOVED = "background:#d7f5df", "background:#ffe3e0"
+if TYPE_CHECKING:
+    import pandas as pd
 
-
-def _part(label: str, body: str) -> str:
-    return f'<div style="{LABEL}">{escape(label)}</div>{body}'
+EMPTY = "*Empty: there was no program in the answer.*"
+SCROLL = '<div class="scroll" tabindex="0" style="overflow-x:auto">'
+CELL = "text-align:left;vertical-align:top;padding:4px 8px"
 
 
-def _code(text: str, look: str = "") -> str:
-    """Code, its long lines wrapped: a task is a sentence above its tests."""
-    wrapped = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"  # at spaces, whatever the page says
-    return f'<pre style="{CODE};{wrapped};{look}">{escape(text)}</pre>'
+def _label(text: str) -> str:
+    return f"**{as_markdown(text)}**"
 
 
-def _text(text: str) -> str:
-    return f'<div style="max-width:75ch">{escape(text)}</div>'
+def _fenced(text: str, language: str = "text") -> str:
+    """A block of code; its fence is longer than any row of backticks in it."""
+    marks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{marks}{language}\n{text.rstrip()}\n{marks}"
+
+
+def _sentences(text: str) -> str:
+    """A block of text whose long lines, but not those of code, are broken."""
+    lines = text.splitlines()
+    return _fenced("\n".join(x if x.startswith(("assert", " ", "\t")) else textwrap.fill(x, 100) for x in lines))
+
+
+def _program(code: str) -> str:
+    return _fenced(code, "python") if code.strip() else EMPTY
+
+
+def _quoted(text: str) -> str:
+    """An explanation, its lines as they are."""
+    return "\n".join(f"> {as_markdown(line)}  " for line in text.strip().splitlines())
+
+
+def _page(*parts: str) -> Markdown:
+    return Markdown("\n\n".join(parts))
 
 
 def _diff(before: str, after: str) -> str:
     """The second program with the lines that the repair took out and put in marked."""
-    lines = []
-    for line in difflib.ndiff(before.splitlines(), after.splitlines()):
-        if line.startswith("?"):
-            continue
-        look = {"+": ADDED, "-": REMOVED}.get(line[0], "")
-        lines.append(f'<span style="display:block;{look}">{escape(line) or " "}</span>')
-    return f'<pre style="{CODE}">{"".join(lines)}</pre>'
+    if not after.strip():
+        return EMPTY
+    lines = [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if not line.startswith("?")]
+    note = [] if before.strip() else ["*The wrong program is empty: there was none in the answer.*"]
+    note += ["*The repair is the wrong program again.*"] if before == after else []
+    return "\n\n".join([*note, _fenced("\n".join(lines), "diff")])
 
 
-def _box(*parts: str) -> HTML:
-    return HTML(f'<div style="{BOX}">{"".join(parts)}</div>')
-
-
-def problem(shown: Problem) -> HTML:
+def problem(shown: Problem) -> Markdown:
     """A problem: what the model is asked, and one correct program."""
-    return _box(
-        _part(f"{shown.task_id} · the task", _code(shown.prompt)), _part("a correct program", _code(shown.reference))
-    )
+    return _page(
+        _label(f"{shown.task_id} · the task"), _sentences(shown.prompt),
+        _label("a correct program"), _program(shown.reference),
+    )  # fmt: skip
 
 
-def solution(shown: Solution) -> HTML:
+def solution(shown: Solution) -> Markdown:
     """A program with what its tests said."""
     verdict = shown.verdict
     said = verdict.feedback or "every test passes"
     title = f"{shown.task_id} · {shown.model}: {verdict.status}, {verdict.n_passed} of {verdict.n_tests} tests pass"
-    return _box(_part(title, _code(shown.code)), _part("feedback", _code(said)))
+    return _page(_label(title), _program(shown.code), _label("feedback"), _sentences(said))
 
 
-def repair(wrong: Solution, refinement: Refinement, task: Problem) -> HTML:
+def repair(wrong: Solution, refinement: Refinement, task: Problem) -> Markdown:
     """A repair from the task to the verdict, with the changed lines marked."""
     verdict = refinement.verdict
-    explanation = (
-        [_part(f"explanation by {refinement.teacher}", _text(refinement.explanation))] if refinement.explanation else []
-    )
     outcome = (
         "passes every test" if verdict.passed else f"{verdict.status}: {verdict.n_passed} of {verdict.n_tests} tests"
     )
-    return _box(
-        _part(f"{task.task_id} · the task", _code(task.prompt)),
-        _part(f"what testing the program of {wrong.model} said", _code(wrong.verdict.feedback)),
-        *explanation,
-        _part(f"the repair ({outcome}): − wrong program, + refinement", _diff(wrong.code, refinement.code)),
-    )
+    said = (_label(f"explanation by {refinement.teacher}"), _quoted(refinement.explanation or ""))
+    return _page(
+        _label(f"{task.task_id} · the task"), _sentences(task.prompt),
+        _label(f"what testing the program of {wrong.model} said"), _sentences(wrong.told),
+        *(said if refinement.explanation else ()),
+        _label(f"the repair ({outcome}): − wrong program, + refinement"), _diff(wrong.code, refinement.code),
+    )  # fmt: skip
 
 
-def conversation(messages: Sequence[Mapping[str, str]], title: str) -> HTML:
+def conversation(messages: Sequence[Mapping[str, str]], title: str) -> Markdown:
     """A conversation with its last turn, the one that is learned or was answered, marked."""
     *before, last = messages
-    turns = [_part(message["role"], _code(message["content"])) for message in before]
-    return _box(_part(title, ""), *turns, _part(last["role"], _code(last["content"], ADDED)))
+    turns = [part for turn in before for part in (_label(turn["role"]), _sentences(turn["content"]))]
+    return _page(_label(title), *turns, _label(f"→ {last['role']}, the answer"), _sentences(last["content"]))
 
 
 def table(shown: pd.DataFrame, caption: str) -> HTML:
-    """A table with what it shows above it; cells keep their lines."""
-    body = shown.to_html(index=False, na_rep="–", float_format="{:.2f}".format, border=0, justify="left")
-    title = f'<div style="font-weight:600;margin-top:14px;max-width:960px">{escape(caption)}</div>'
-    body = body.replace("\\n", "\n").replace("<td>", CELL).replace("<th>", HEAD)
-    return HTML(f'{title}<div style="overflow-x:auto;font-size:0.8em">{body}</div>')
+    """A table with what it shows above it; cells keep their lines, numbers have two decimals."""
+    rows = [[_value(value) for value in row] for row in shown.itertuples(index=False, name=None)]
+    title = f'<p style="margin:14px 0 4px;max-width:60rem"><b>{as_html(caption)}</b></p>'
+    return HTML(title + _rows(rows, [as_html(str(name)) for name in shown.columns]))
+
+
+def _value(value: Any) -> str:
+    if value is None or value != value:
+        return "–"
+    return f"{value:.2f}" if isinstance(value, float) else as_html(str(value)).replace("\n", "<br>")
+
+
+def _rows(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    """A table of cells that are HTML, in a box that scrolls where it is too wide."""
+    heads = "".join(f'<th style="{CELL}">{name}</th>' for name in head)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f"{SCROLL}<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _cell(body: str) -> str:
+    """A cell, which is broken only if it is a sentence."""
+    longest = max(len(re.sub("<[^>]*>", "", line)) for line in body.split("<br>"))
+    return f'<td style="{CELL}">{body if longest > 40 else body.replace(" ", "&nbsp;")}</td>'
 
 
 def explanations(columns: dict[str, list[tuple[str, str, str]]]) -> HTML:
     """Explanations side by side: for each titled column its (heading, feedback of the wrong program, explanation)."""
-    cells = []
-    for title, rows in columns.items():
-        boxes = [
-            _part(heading, _text(explanation)) + _part("the feedback it explains", _code(said))
+    cells = [
+        [
+            f"<p><b>{as_html(heading)}</b></p><p>{as_html(explanation)}</p><p><i>the feedback it explains</i><br>"
+            + "<br>".join(f"<code>{escape(line)}</code>" for line in said.splitlines()) + "</p>"
             for heading, said, explanation in rows
         ]
-        body = "".join(f'<div style="{BOX}">{box}</div>' for box in boxes)
-        cells.append(f'<div style="flex:1 1 300px;min-width:0"><b>{escape(title)}</b>{body}</div>')
-    return HTML(f'<div style="display:flex;flex-wrap:wrap;gap:14px;max-width:1100px">{"".join(cells)}</div>')
+        for rows in columns.values()
+    ]
+    rows = [[cell[n] if n < len(cell) else "" for cell in cells] for n in range(max(map(len, cells), default=0))]
+    return HTML(_rows(rows, [as_html(title) for title in columns]))
+
+
+def parameters(stage: Any) -> HTML:
+    """The resolved parameters that matter in a stage, folded: their values, where each was set, what they mean.
+
+    ``stage.parameter_rows`` has a dict of ``name``, ``value``, ``source`` and ``description`` for each.
+    """
+    shown = ("value", "source", "description")
+    rows = [{**row, "value": parameter_text(row["value"])} for row in stage.parameter_rows]
+    cells = [[f"<code>{row['name']}</code>", *(as_html(row[name]) for name in shown)] for row in rows]
+    chosen = sum(row["source"] != "default" for row in rows)
+    summary = f"The {len(rows)} parameters that matter here: {chosen} set, the others at their defaults"
+    table = _rows(cells, ("parameter", "value", "set by", ""))
+    return HTML(f"<details><summary>{summary}</summary>{table}</details>")

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from ledexlib.statistics import Estimate, auc, bootstrap, ratio
-from ledexlib.problems.programs import parse
+from ledexlib.problems import parse_python
 from ledexlib.records import Record, Refinement, Trajectory
-from ledexlib.rewards.rewards import LeaveOut, Reward, Scorer, copied_share, explanation_reward, fitted_ends, same_program
+from ledexlib.rewards.equations import explanation_reward, fit_explanation_map
+from ledexlib.rewards.scorer import LeaveOut, Reward, Scorer
+from ledexlib.statistics import Estimate, bootstrap, ratio
 
-RULES: Mapping[LeaveOut, str] = {
+LEAVE_OUT_RULES: Mapping[LeaveOut, str] = {
     "nothing": "all",
     "itself": "without itself",
     "program": "without its program's correct refinements and copies",
 }
 # With the references of one wrong program, an independent sample is compared with the others; with those of a task,
 # correct and wrong refinements of a program are compared with the same references, none of them made for it.
-HONEST: Mapping[str, LeaveOut] = {"solution": "itself", "task": "program"}
-PARTS = ["S_cb", "S_ut", "S_ex"]
+HONEST_RULE: Mapping[str, LeaveOut] = {"solution": "itself", "task": "program"}
 REWARDS = ["R(r)", "R(e)"]
-SCORES = [*PARTS, "n-grams", "weighted n-grams", "syntax", "data flow", *REWARDS, "R(r) + R(e)"]
+SCORES = ["S_cb", "S_ut", "S_ex", "n-grams", "weighted n-grams", "syntax", "data flow", *REWARDS, "R(r) + R(e)"]
+COUNTED = ["references", "without flow", "unmatched flow", "lines", "words"]
 DRAWS = 1000
+COPIED_RUN = 6  # words in a row that make a copy
 
 
-class Scored(Record):
+class RewardRecord(Record):
     """A collected refinement with its rewards: as training sees it, and by the honest rule of what is left out."""
 
     id: str  # the refinement's
@@ -37,7 +41,7 @@ class Scored(Record):
     honest: Reward | None
 
 
-def wrong_ones(trajectories: Iterable[Trajectory], most: int | None) -> list[Trajectory]:
+def wrong_with_refinements(trajectories: Iterable[Trajectory], most: int | None) -> list[Trajectory]:
     """The wrong solutions that got refinements, at most so many, evenly spread over the collection."""
     found = [t for t in trajectories if not t.solution.verdict.passed and t.refinements]
     if most is None or most >= len(found):
@@ -45,46 +49,37 @@ def wrong_ones(trajectories: Iterable[Trajectory], most: int | None) -> list[Tra
     return [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
 
 
-def refinements_of(trajectories: Iterable[Trajectory]) -> list[Refinement]:
-    return [refinement for t in trajectories for refinement in t.refinements]
-
-
-def scores(scorer: Scorer, refinements: Sequence[Refinement]) -> dict[LeaveOut, list[Reward | None]]:
-    """The rewards of the refinements under every rule of what is left out of the references."""
-    return {rule: scorer.score(refinements, rule) for rule in RULES}
-
-
-def calibrated(
+def score_by_rules(
     scorer: Scorer, refinements: Sequence[Refinement]
 ) -> tuple[dict[LeaveOut, list[Reward | None]], tuple[float, float] | None]:
-    """The rewards, and the two ends that the data gives equation 5: quantiles of the honest S_ex.
+    """The rewards under every rule of what is left out, and the two ends of equation 5 that the honest S_ex give.
 
-    The ends are None without explanations. With ``explanation_map: quantiles`` the rewards use them; raises ValueError
+    The ends are None without similarities. With ``explanation_map: quantiles`` the rewards use them; raises ValueError
     if there are none then.
     """
     p = scorer.params
-    found = scores(scorer, refinements)
-    honest = found[HONEST[p.reward_references]]
+    found = {rule: scorer.score(refinements, rule) for rule in LEAVE_OUT_RULES}
+    honest = found[HONEST_RULE[p.reward_references]]
     similarities = [reward.s_ex for reward in honest if reward is not None and reward.s_ex is not None]
-    ends = fitted_ends(similarities, p.explanation_quantiles) if similarities or p.explanation_map != "paper" else None
+    ends = fit_explanation_map(similarities) if similarities or p.explanation_map != "paper" else None
     if p.explanation_map == "quantiles":
         scorer.ends = ends
-        found = scores(scorer, refinements)
+        found = {rule: scorer.score(refinements, rule) for rule in LEAVE_OUT_RULES}
     return found, ends
 
 
-def records(
+def reward_records(
     refinements: Sequence[Refinement], among_all: Sequence[Reward | None], honest: Sequence[Reward | None]
-) -> list[Scored]:
+) -> list[RewardRecord]:
     """The rewards to keep."""
     rows = zip(refinements, among_all, honest, strict=True)
     return [
-        Scored(id=r.id, task_id=r.task_id, correct=r.verdict.passed, among_all=one, honest=other)
+        RewardRecord(id=r.id, task_id=r.task_id, correct=r.verdict.passed, among_all=one, honest=other)
         for r, one, other in rows
     ]
 
 
-def table(refinements: Sequence[Refinement], rewards: Sequence[Reward | None]) -> pd.DataFrame:
+def reward_table(refinements: Sequence[Refinement], rewards: Sequence[Reward | None]) -> pd.DataFrame:
     """A row for each refinement that has a reward: task, program, verdict, scores, lengths; NaN where there is none."""
     rows = [
         {
@@ -99,30 +94,42 @@ def table(refinements: Sequence[Refinement], rewards: Sequence[Reward | None]) -
         }
         for r, found in zip(refinements, rewards, strict=True) if found is not None
     ]  # fmt: skip
-    columns = ["task", "solution", "verdict", *SCORES, "references", "without flow", "unmatched flow", "lines", "words"]
-    return pd.DataFrame(rows, columns=[*columns, "refinement"]).astype(dict.fromkeys(SCORES, float))
+    columns = ["task", "solution", "verdict", *SCORES, *COUNTED, "refinement"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(SCORES, float))
 
 
-def by_task(tasks: Iterable[str], statistic: Callable[[np.ndarray], float], draws: int = DRAWS) -> Estimate:
-    """A statistic of how often each row counts, (n,), with its bootstrap interval over the rows' tasks."""
+def _by_task(tasks: Iterable[str], statistic: Callable[[np.ndarray], float], draws: int) -> Estimate:
+    """A statistic of the rows that were drawn (their numbers), with its bootstrap interval over the rows' tasks."""
     number, names = pd.factorize(np.array(list(tasks)))
+    rows = np.arange(len(number))
 
     def of_draw(drawn: np.ndarray) -> float:
-        return statistic(np.bincount(drawn, minlength=len(names))[number])
+        return statistic(np.repeat(rows, np.bincount(drawn, minlength=len(names))[number]))
 
     return bootstrap(np.arange(len(names)), of_draw, draws)
 
 
-def classify(frame: pd.DataFrame, score: str) -> Estimate | None:
-    """AUC of a score as a classifier of correctness, all refinements together; None without both verdicts."""
+def auc(frame: pd.DataFrame, score: str, draws: int = DRAWS) -> Estimate | None:
+    """AUC of a score as a classifier of correctness over all refinements, by task; None without both verdicts.
+
+    The value is scikit-learn's; for the thousand draws of the interval, the same from ranks is fifty times as fast.
+    """
+    from sklearn.metrics import roc_auc_score
+
     part = frame.dropna(subset=[score])
     if part["verdict"].nunique() < 2:
         return None
     correct, values = (part["verdict"] == "correct").to_numpy(), part[score].to_numpy()
-    return by_task(part["task"], lambda weights: auc(correct, values, weights))
+
+    def of_draw(rows: np.ndarray) -> float:  # Mann and Whitney's U of the pairs of a correct and a wrong one
+        n = int(correct[rows].sum())
+        pairs = n * (len(rows) - n)
+        return (rankdata(values[rows])[correct[rows]].sum() - n * (n + 1) / 2) / pairs if pairs else float("nan")
+
+    return _by_task(part["task"], of_draw, draws)._replace(value=float(roc_auc_score(correct, values)))
 
 
-def classify_within(frame: pd.DataFrame, score: str) -> tuple[Estimate | None, int]:
+def auc_within_programs(frame: pd.DataFrame, score: str) -> tuple[Estimate | None, int]:
     """The same within each wrong program, over pairs of a correct and a wrong refinement of it, and how many pairs."""
     part = frame.dropna(subset=[score])[["task", "solution", "verdict", score]]
     correct, wrong = (part[part["verdict"] == verdict] for verdict in ("correct", "wrong"))
@@ -139,8 +146,8 @@ def auc_table(frame: pd.DataFrame) -> pd.DataFrame:
     """For every score that is there its AUC over all refinements and within a wrong program, with 95 % intervals."""
     rows = []
     for score in SCORES:
-        overall = classify(frame, score)
-        within, pairs = classify_within(frame, score)
+        overall = auc(frame, score)
+        within, pairs = auc_within_programs(frame, score)
         if overall is not None:
             there = frame.dropna(subset=[score])["verdict"].value_counts()
             rows.append({
@@ -161,52 +168,53 @@ def leave_out_table(frames: Mapping[LeaveOut, pd.DataFrame]) -> pd.DataFrame:
             means, counts = part.groupby("verdict")[score].mean(), part["verdict"].value_counts()
             if len(part):
                 rows.append({
-                    "score": score, "references": RULES[rule], "correct": counts.get("correct", 0),
+                    "score": score, "references": LEAVE_OUT_RULES[rule], "correct": counts.get("correct", 0),
                     "wrong": counts.get("wrong", 0), "mean of correct": means.get("correct", np.nan),
-                    "mean of wrong": means.get("wrong", np.nan), "AUC": interval(classify(frame, score)),
+                    "mean of wrong": means.get("wrong", np.nan), "AUC": _text(auc(frame, score)),
                 })  # fmt: skip
-    found = pd.DataFrame(
-        rows, columns=["score", "references", "correct", "wrong", "mean of correct", "mean of wrong", "AUC"]
-    )
-    return found.sort_values("score", kind="stable", ignore_index=True)
+    columns = ["score", "references", "correct", "wrong", "mean of correct", "mean of wrong", "AUC"]
+    return pd.DataFrame(rows, columns=columns).sort_values("score", kind="stable", ignore_index=True)
 
 
-def interval(estimate: Estimate | None) -> str:
+def _text(estimate: Estimate | None) -> str:
     """'0.71 [0.65, 0.78]', or a dash."""
     return "–" if estimate is None else f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
-def spearman(frame: pd.DataFrame, one: str, other: str) -> Estimate | None:
-    """Rank correlation of two columns with its interval over tasks; None if one of them does not vary."""
+def rank_correlation(frame: pd.DataFrame, one: str, other: str) -> Estimate | None:
+    """Spearman's correlation of two columns with its interval over tasks; None if one of them does not vary."""
     part = frame.dropna(subset=[one, other])
     if part[one].nunique() < 2 or part[other].nunique() < 2:
         return None
     a, b = (part[column].to_numpy() for column in (one, other))
 
-    def of_weights(weights: np.ndarray) -> float:
-        rows = np.repeat(np.arange(len(a)), weights)
+    def of_draw(rows: np.ndarray) -> float:
         x, y = (rankdata(values[rows]) for values in (a, b))
         return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
 
-    return by_task(part["task"], of_weights, draws=300)
+    return _by_task(part["task"], of_draw, draws=300)
 
 
-def correlations(frame: pd.DataFrame) -> pd.DataFrame:
+def reward_correlations(frame: pd.DataFrame) -> pd.DataFrame:
     """Rank correlation of R(r) with R(e): of all refinements, of the correct ones, of the wrong ones."""
     parts = {"all": frame, **{verdict: frame[frame["verdict"] == verdict] for verdict in ("correct", "wrong")}}
+    pairs = {"R(r) with R(e)": ("R(r)", "R(e)"), "S_cb with S_ex": ("S_cb", "S_ex")}
     rows = [
-        (
-            name,
-            len(part.dropna(subset=REWARDS)),
-            interval(spearman(part, *REWARDS)),
-            interval(spearman(part, "S_cb", "S_ex")),
-        )
+        {"refinements": name, "n": len(part.dropna(subset=REWARDS)),
+         **{title: _text(rank_correlation(part, *pair)) for title, pair in pairs.items()}}
         for name, part in parts.items()
-    ]
-    return pd.DataFrame(rows, columns=["refinements", "n", "R(r) with R(e)", "S_cb with S_ex"])
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
-def saturation(trajectories: Sequence[Trajectory], every: pd.DataFrame, honest: pd.DataFrame) -> pd.DataFrame:
+def length_correlations(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlation of each reward with the length of what it rewards."""
+    pairs = (("R(r)", "lines"), ("R(e)", "words"))
+    rows = [(*pair, _text(rank_correlation(frame, *pair))) for pair in pairs if frame[pair[0]].notna().any()]
+    return pd.DataFrame(rows, columns=["reward", "length in", "rank correlation"])
+
+
+def saturation_table(trajectories: Sequence[Trajectory], every: pd.DataFrame, honest: pd.DataFrame) -> pd.DataFrame:
     """Where the rewards stop to tell anything: ends of the scales, degenerate data flow, copies, no reward at all.
 
     ``every`` and ``honest`` are tables of the rewards among all references and by the honest rule.
@@ -214,17 +222,13 @@ def saturation(trajectories: Sequence[Trajectory], every: pd.DataFrame, honest: 
     pairs = [(t.solution, r) for t in trajectories for r in t.refinements]
     explained = [(w, r) for w, r in pairs if r.explanation]
     repeated = [copied_share(r.explanation, w.code, w.verdict.feedback, r.code) > 0.5 for w, r in explained]
-    n_compared = int(every["references"].sum())
+    unscored, n, n_compared = sum(r.verdict.status == "infra" for _, r in pairs), len(pairs), every["references"].sum()
     counts = [
-        (
-            "no reward: the harness's own trouble (infra)",
-            sum(r.verdict.status == "infra" for _, r in pairs),
-            len(pairs),
-        ),
-        ("no reward: nothing to compare with", len(pairs) - len(every), len(pairs)),
-        ("no reward by the honest rule", len(pairs) - len(honest), len(pairs)),
-        ("programs that do not parse", sum(parse(r.code) is None for _, r in pairs), len(pairs)),
-        ("refinements equal to the wrong program", sum(same_program(w.code, r.code) for w, r in pairs), len(pairs)),
+        ("no reward: the harness's own trouble (infra)", unscored, n),
+        ("no reward: nothing to compare with", n - len(every), n),
+        ("no reward by the honest rule", n - len(honest), n),
+        ("programs that do not parse", sum(parse_python(r.code) is None for _, r in pairs), n),
+        ("refinements equal to the wrong program", sum(same_program(w.code, r.code) for w, r in pairs), n),
         ("S_ut = 0", (every["S_ut"] == 0).sum(), len(every)),
         ("S_ut = 1", (every["S_ut"] == 1).sum(), len(every)),
         ("S_cb = 1 among all references", (every["S_cb"] > 1 - 1e-9).sum(), len(every)),
@@ -239,7 +243,27 @@ def saturation(trajectories: Sequence[Trajectory], every: pd.DataFrame, honest: 
     return table
 
 
-def maps(frame: pd.DataFrame, ends: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
+def copied_share(explanation: str, *sources: str) -> float:
+    """The share of an explanation's words, in [0, 1], that stand in a run of at least 6 words that a source has too."""
+    words, *others = (re.findall(r"\w+", text.lower()) for text in (explanation, *sources))
+    runs = {tuple(w[i : i + COPIED_RUN]) for w in others for i in range(len(w) - COPIED_RUN + 1)}
+    copied = [False] * len(words)
+    for start in range(len(words) - COPIED_RUN + 1):
+        if tuple(words[start : start + COPIED_RUN]) in runs:
+            copied[start : start + COPIED_RUN] = [True] * COPIED_RUN
+    return sum(copied) / len(words) if words else 0.0
+
+
+def same_program(a: str, b: str) -> bool:
+    """Whether two programs are the same but for layout and comments; if one does not parse, but for white space."""
+    trees = parse_python(a), parse_python(b)
+    try:
+        return a.split() == b.split() if None in trees else ast.dump(trees[0]) == ast.dump(trees[1])
+    except RecursionError:
+        return a.split() == b.split()
+
+
+def explanation_map_table(frame: pd.DataFrame, ends: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
     """What each map of S_ex to R(e) (named, with its two ends) makes of the correct and the wrong refinements."""
     part = frame.dropna(subset=["S_ex"])
     correct = part["verdict"] == "correct"
@@ -256,7 +280,7 @@ def maps(frame: pd.DataFrame, ends: Mapping[str, tuple[float, float]]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def extremes(frame: pd.DataFrame, n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def extreme_explanations(frame: pd.DataFrame, n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The ``n`` highest- and the ``n`` lowest-rewarded explanations, one for each task."""
     explained = frame[frame["words"] > 0].dropna(subset=["R(e)"]).sort_values("R(e)", ascending=False)
     return explained.drop_duplicates("task").head(n), explained[::-1].drop_duplicates("task").head(n)

@@ -7,9 +7,9 @@ of an intersection.
 What the package does is kept, its oddities too:
 
 - A data-flow match of exactly 0 counts as 1 in the weighted sum. It is 0 if the reference has no data flow, and also
-  if it has some and none of it is matched, as for most programs that do not parse. ``Components`` counts both.
-- Where a value has several parents, their order is that of a set of names, so that the data-flow part can change from
-  process to process (29 of 511 pairs of programs did, by up to 0.19). PYTHONHASHSEED makes it repeatable.
+  if it has some and none of it is matched, as for most programs that do not parse. ``CodeBLEU`` counts both.
+- Where a value has several parents, their order is that of a set of names: here always as under ``PYTHONHASHSEED=0``
+  (see ``set_order``).
 - A program that does not parse is scored: tree-sitter makes a tree of any text.
 """
 
@@ -59,7 +59,7 @@ class Program:
     structure: Structure
 
 
-class Components(NamedTuple):
+class CodeBLEU(NamedTuple):
     """CodeBLEU and its parts, means over references, in [0, 1]; then how many references had a part out of order."""
 
     codebleu: float
@@ -72,36 +72,15 @@ class Components(NamedTuple):
     unmatched_flow: int = 0  # references with data flow of which nothing is matched: the same
 
 
-def mean_codebleu(
-    predictions: Sequence[str], references: Sequence[Sequence[str]], weights: Sequence[float] = WEIGHTS
-) -> list[float]:
-    """For each prediction its mean CodeBLEU against its own references; see ``mean_components``."""
-    return [found.codebleu for found in mean_components(predictions, references, weights)]
-
-
-def mean_components(
-    predictions: Sequence[str], references: Sequence[Sequence[str]], weights: Sequence[float] = WEIGHTS
-) -> list[Components]:
-    """For each prediction the means of CodeBLEU and its parts over its own references; empty texts are programs too.
-
-    Raises ValueError for a prediction without references, because a mean of nothing is no score, or if the lengths
-    differ.
-    """
-    return [
-        mean([components(prediction, reference, weights) for reference in own])
-        for prediction, own in zip(predictions, references, strict=True)
-    ]
-
-
-def mean(pairs: Sequence[Components]) -> Components:
-    """The mean over references of one prediction's components; raises ValueError if there are none."""
+def mean_codebleu(pairs: Sequence[CodeBLEU]) -> CodeBLEU:
+    """The mean over references of one prediction's scores; raises ValueError if there are none."""
     if not pairs:
         raise ValueError("CodeBLEU needs at least one reference for each prediction")
     columns = list(zip(*pairs, strict=True))
-    return Components(*(math.fsum(column) / len(pairs) for column in columns[:5]), *map(sum, columns[5:]))
+    return CodeBLEU(*(math.fsum(column) / len(pairs) for column in columns[:5]), *map(sum, columns[5:]))
 
 
-def components(prediction: str, reference: str, weights: Sequence[float] = WEIGHTS) -> Components:
+def codebleu_parts(prediction: str, reference: str, weights: Sequence[float] = WEIGHTS) -> CodeBLEU:
     """CodeBLEU of a prediction against one reference, with its parts."""
     ours, theirs = read(prediction), read(reference)
     matched = [len(a & b) for a, b in zip(ours.ngrams, theirs.ngrams, strict=True)]
@@ -116,7 +95,7 @@ def components(prediction: str, reference: str, weights: Sequence[float] = WEIGH
     a, b, c, d = weights
     total = a * ngram + b * weighted_ngram + c * syntax + d * (dataflow or 1.0)
     without, unmatched = int(not tree.flows), int(bool(tree.flows) and not dataflow)
-    return Components(total, ngram, weighted_ngram, syntax, dataflow, 1, without, unmatched)
+    return CodeBLEU(total, ngram, weighted_ngram, syntax, dataflow, 1, without, unmatched)
 
 
 def _bleu(matched: Sequence[float], possible: Sequence[float]) -> float:

@@ -9,15 +9,15 @@ that is not ASCII, in which the package takes columns in bytes for columns in ch
 from __future__ import annotations
 
 import re
-import types
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from codebleu.dataflow_match import get_data_flow, normalize_dataflow
-from codebleu.parser import DFG_python
+from codebleu.dataflow_match import normalize_dataflow
 from codebleu.utils import get_tree_sitter_language
 from tree_sitter import Node, Parser
+
+from ledexlib.rewards.set_order import follower, get_data_flow, ordered_set
 
 Places = dict[str, list[int]]  # where the current values of each name come from: numbers of tokens
 Edge = tuple[str, int, str, list[str], list[int]]  # name, token, relation, names and tokens it comes from
@@ -27,9 +27,6 @@ FIELDS = {
     "default_parameter": ("name", "value"), "assignment": ("left", "right"),
     "augmented_assignment": ("left", "right"), "for_in_clause": ("left",), "for_statement": ("left", "right"),
 }  # fmt: skip
-
-LOOPS = ("for_statement", "while_statement")
-LOOP, MANY_LOOPS = re.compile(r"\b(?:for|while)\b"), 5  # beyond which the package's function needs help
 
 
 class _GivenUp(Exception):
@@ -56,8 +53,7 @@ def subtrees_and_flows(code: str) -> tuple[list[str], list[tuple[str, str, list[
             raise _Unclear
         tree = Tree(native, code)
     except (_Unclear, RecursionError):
-        follow = DFG_python if len(LOOP.findall(code)) <= MANY_LOOPS else _remembering()
-        return _all_subtrees(native), normalize_dataflow(get_data_flow(code, [parser(), follow]))
+        return _all_subtrees(native), normalize_dataflow(get_data_flow(code, [parser(), follower(code)]))
     edges = get_data_flow("", [_Parsed(), lambda *_: (tree.edges(), {})])
     return _parts(str(native), tree.named), normalize_dataflow(edges)
 
@@ -86,23 +82,6 @@ def _parts(whole: str, named: Sequence[bool]) -> list[str]:
             if named[node]:
                 found.append(whole[start : bracket.end()])
     return found
-
-
-def _remembering() -> Callable[[Node, dict, dict], tuple[list, dict]]:
-    """The package's ``DFG_python`` itself, whose calls to itself remember what a loop gave in the same states."""
-    known: dict[Any, tuple[list, dict]] = {}
-
-    def follow(node: Node, tokens: dict, states: dict) -> tuple[list, dict]:
-        if node.type not in LOOPS:
-            return package_follow(node, tokens, states)
-        key = node.id, tuple((name, tuple(places)) for name, places in states.items())
-        if key not in known:
-            known[key] = package_follow(node, tokens, states)
-        edges, after = known[key]
-        return edges, dict(after)  # the caller may change the states
-
-    package_follow = types.FunctionType(DFG_python.__code__, {**DFG_python.__globals__, "DFG_python": follow})
-    return follow
 
 
 class _Parsed:
@@ -275,7 +254,7 @@ class Tree:
         ends.append(current)
         if not has_else:
             ends.append(states.copy())
-        for name in {name for end in ends for name in end}:
+        for name in dict.fromkeys(name for end in ends for name in end):
             states[name] = sorted({place for end in ends for place in end.get(name, ())})
 
     def _loop(self, node: _Inner, states: Places, found: list[Edge]) -> None:
@@ -299,13 +278,13 @@ class Tree:
 
 
 def _merged(edges: list[Edge]) -> list[Edge]:
-    """One edge for each name, token and relation, sorted by token; sets in the package's order of union."""
+    """One edge for each name, token and relation, sorted by token; names in the package's order of union."""
     sources: dict[tuple[str, int, str], tuple[list[str], list[int]]] = {}
     for name, token, relation, names, places in sorted(edges, key=lambda edge: edge[1]):
         key = name, token, relation
         if key in sources:
             before = sources[key]
-            sources[key] = list(set(before[0] + names)), sorted(set(before[1] + places))
+            sources[key] = list(ordered_set(before[0] + names)), sorted(set(before[1] + places))
         else:
             sources[key] = names, places
     return [(*key, *found) for key, found in sorted(sources.items(), key=lambda item: item[0][1])]

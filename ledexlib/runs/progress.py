@@ -1,11 +1,18 @@
-"""Progress of long work: count, rate and time left."""
+"""Progress of long work: a bar with the time left where somebody looks on, and a file that the runner reads."""
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from tqdm import tqdm
+from tqdm.auto import tqdm as notebook_tqdm
+
 from ledexlib.runs.storage import write_json
+
+QUIET = "LEDEX_QUIET"  # set in the environment where nobody looks on, such as under papermill: no bars
 
 
 def duration(seconds: float) -> str:
@@ -13,69 +20,52 @@ def duration(seconds: float) -> str:
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, seconds = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Progress:
-    """Count, rate and time left of ``total`` items: in ``progress.json`` every second, printed ever more rarely.
+    """``total`` items, ``done`` of them from before: a bar of tqdm, and every second ``progress.json`` in ``folder``.
 
-    ``done`` items were there before and do not count for the rate. A printed line comes after 10 s and then whenever
-    the elapsed time has doubled: an hour's log has 10 lines. Use it as a context manager, or call ``close``.
+    With LEDEX_QUIET in the environment there is no bar, and one line at the end. A context manager, or call ``close``.
     """
 
     def __init__(self, folder: Path, total: int, label: str, done: int = 0) -> None:
-        self.path = Path(folder) / "progress.json"
-        self.label, self.total, self.count, self._before = label, total, done, done
-        self._start = time.monotonic()
-        self._next_write, self._next_print = 0.0, 10.0
+        self.path, self.label, self.total, self._before = Path(folder) / "progress.json", label, total, done
+        self._nowhere = open(os.devnull, "w") if os.environ.get(QUIET) else None  # noqa: SIM115
+        make = tqdm if self._nowhere else notebook_tqdm
+        self._bar = make(total=total, initial=done, desc=label, file=self._nowhere, unit="")
+        self._began, self._next_write = time.monotonic(), 0.0
         self.advance(0)
 
     def advance(self, n: int = 1) -> None:
         """Count ``n`` more items as done."""
-        self.count += n
-        elapsed = time.monotonic() - self._start
-        if elapsed >= self._next_write:
-            self._next_write = elapsed + 1.0
-            self._write(elapsed)
-        if elapsed >= self._next_print and self.count < self.total:
-            self._next_print = 2 * elapsed
-            print(self.line(elapsed), flush=True)
+        self._bar.update(n)
+        if time.monotonic() >= self._next_write:
+            self._next_write = time.monotonic() + 1.0
+            self._write()
 
-    def _rate(self, elapsed: float) -> float:
-        """Items a second in this session; 0 while unknown."""
-        return (self.count - self._before) / elapsed if elapsed > 0 else 0.0
-
-    def _left(self, elapsed: float) -> float | None:
-        """Seconds left, None while unknown."""
-        rate = self._rate(elapsed)
-        return (self.total - self.count) / rate if rate else None
-
-    def line(self, elapsed: float) -> str:
-        """What is printed, such as 'solutions 120/400 (30 %), 12.3/s, 23 s left'."""
-        share = f" ({100 * self.count // self.total} %)" if self.total else ""
-        left = self._left(elapsed)
-        tail = f", {self._rate(elapsed):.3g}/s, {duration(left)} left" if left is not None else ""
-        return f"{self.label} {self.count:,}/{self.total:,}{share}{tail}"
-
-    def _write(self, elapsed: float) -> None:
-        rate, left = self._rate(elapsed), self._left(elapsed)
-        counts = {"label": self.label, "count": self.count, "total": self.total}
-        write_json(self.path, {**counts, "rate": rate, "seconds_left": left, "time": time.time()}, sync=False)
+    def _write(self) -> None:
+        new, elapsed = self._bar.n - self._before, time.monotonic() - self._began
+        left = (self.total - self._bar.n) * elapsed / new if new else None
+        state = {"label": self.label, "count": self._bar.n, "total": self.total, "seconds_left": left}
+        write_json(self.path, {**state, "time": time.time()}, sync=False)
 
     def close(self) -> None:
-        """Write the last state; print it unless all was there before."""
-        elapsed = time.monotonic() - self._start
-        self._write(elapsed)
-        if self._before and self._before == self.total:
-            return  # a stage that goes on has hundreds of finished parts
-        new = self.count - self._before
-        before = f", {self._before:,} of them made before" if self._before else ""
-        print(f"{self.label} {self.count:,}/{self.total:,}{before}, {new:,} in {duration(elapsed)}", flush=True)
+        """Write the last state; where there was no bar, print it unless all was there before."""
+        self._write()
+        self._bar.close()
+        new, took = self._bar.n - self._before, duration(time.monotonic() - self._began)
+        if self._nowhere and (new or not self._before):
+            before = f", {self._before:,} of them made before" if self._before else ""
+            print(f"{self.label} {self._bar.n:,}/{self.total:,}{before}, {new:,} in {took}", flush=True)
+        if self._nowhere:
+            self._nowhere.close()
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+NewProgress = Callable[[int, str, int], Progress]  # total, label, done before

@@ -1,10 +1,9 @@
 """What a run ran on: package versions, git commit, hardware."""
 
-from __future__ import annotations
-
 import functools
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -19,10 +18,9 @@ def _output(*command: str) -> str | None:
     if shutil.which(command[0]) is None:
         return None
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip()
 
 
 def versions() -> dict[str, str]:
@@ -34,9 +32,9 @@ def versions() -> dict[str, str]:
 
 def commit(root: Path) -> dict[str, Any]:
     """The git commit of the repository at ``root`` and whether it has uncommitted changes; None where unknown."""
-    name = _output("git", "-C", str(root), "rev-parse", "HEAD")
     changes = _output("git", "-C", str(root), "status", "--porcelain")
-    return {"commit": name, "dirty": None if changes is None else bool(changes)}
+    head = _output("git", "-C", str(root), "rev-parse", "HEAD")
+    return {"commit": head, "dirty": None if changes is None else bool(changes)}
 
 
 @functools.cache
@@ -44,19 +42,9 @@ def hardware() -> dict[str, Any]:
     """CPU model, cores this process may use, memory in GiB, and the name and memory of each GPU."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
-    return {
-        "cpu": _cpu_model(),
-        "cores": cores,
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "gpus": gpus.splitlines() if gpus else [],
-        "system": platform.platform(),
-    }
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    about = Path("/proc/cpuinfo")
+    model = re.search(r"^model name\s*: (.*)$", about.read_text(errors="replace") if about.exists() else "", re.M)
+    cpu = model[1] if model else platform.processor() or platform.machine()
+    memory = round(psutil.virtual_memory().total / 2**30, 1)
+    gpu_list = gpus.splitlines() if gpus else []
+    return {"cpu": cpu, "cores": cores, "memory_gib": memory, "gpus": gpu_list, "system": platform.platform()}

@@ -1,169 +1,39 @@
-"""A run's folder and the artifacts of its stages: ``outputs/<run>/<stage>/``.
+"""A stage in the making: opened by its notebook, filled, completed."""
 
-A stage is made by one notebook. Its content key is a SHA-256 over what its results follow from: the parameters its
-notebook declares, the notebook's other code, and the keys of the stages it needs. Records are kept under that key, and
-``done.json``, written last, says that the stage is complete. The library's own code is not part of the key: each
-``done.json`` records the commit instead, and a new ``--run`` name starts from nothing.
-"""
-
-from __future__ import annotations
-
-import hashlib
-import json
 import os
+import shutil
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from pydantic import BaseModel
 
-from ledexlib.runs import notebooks
+from ledexlib.params import FIELDS, NOTEBOOKS, ROOT, Layered, Params, from_notebook, shown, validate
 from ledexlib.runs import provenance
-from ledexlib.runs.storage import ArtifactError, JsonLines, lock, plain, read_json, write_json
-from ledexlib.runs.progress import Progress, duration
-from ledexlib.runs.notebooks import Notebook
-from ledexlib.params.paths import NOTEBOOKS, ROOT, resolve, shown
-from ledexlib.params.vocabulary import Params
-
-__all__ = ["NOT_IN_KEY", "ROOT", "ArtifactError", "JsonLines", "Progress", "Stage", "StageError", "open_stage"]
-
-
-# Parameters that say where, how fast or at what price a stage works, not what comes out: changing one redoes nothing.
-NOT_IN_KEY = frozenset({
-    "run", "outputs",  # where
-    "workers", "requests_in_flight", "request_timeout", "request_attempts",  # how fast, how patiently
-    "model_endpoints", "teacher_endpoints",  # who serves the model that `model` and `teacher` name
-    "cost_per_million_input", "cost_per_million_output",  # a price in the log
-    "sft_save_every", "sft_processes", "sft_accelerate_config",  # how training is kept and spread
-    "ppo_save_every", "ppo_processes", "ppo_accelerate_config",
-})  # fmt: skip
+from ledexlib.runs.code import changed_code, current_code, in_words
+from ledexlib.runs.folders import Needed, StageError, bring_back, damage, listing, needed, run_folder, stage_key
+from ledexlib.runs.progress import QUIET, Progress, duration
+from ledexlib.runs.storage import JsonLines, lock, read_json, write_json
+from ledexlib.runs.table import TABLE, StageSpec, read_stages
 
 R = TypeVar("R", bound=BaseModel)
 _locks: dict[Path, TextIO] = {}  # held by this process; a notebook may run its opening cell twice
 
 
-class StageError(RuntimeError):
-    """A stage that cannot be opened or used; the message says what to run."""
-
-
-def run_folder(p: Params) -> Path:
-    """The folder of the run that the parameters name."""
-    return resolve(p.outputs) / p.run
-
-
-def influencing(notebook: Notebook, p: Params) -> dict[str, Any]:
-    """The parameters that a stage's results follow from."""
-    return {name: plain(getattr(p, name)) for name in sorted(notebook.declared) if name not in NOT_IN_KEY}
-
-
-def stage_key(notebook: Notebook, p: Params, needs: dict[str, str]) -> str:
-    """The content key of a stage, given the keys of the stages it needs."""
-    content = {"parameters": influencing(notebook, p), "code": notebook.code, "needs": needs}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Needed:
-    """A completed stage, to read from."""
-
-    name: str
-    folder: Path
-    done: dict[str, Any]
-
-    @property
-    def key(self) -> str:
-        return self.done["key"]
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        return read_json(self.folder / "metrics.json") or {}
-
-    def path(self, name: str) -> Path:
-        """The stage's file of this name; raises StageError if it wrote none."""
-        path = self.folder / name
-        if not path.exists():
-            there = ", ".join(sorted(p.name for p in self.folder.iterdir() if not p.name.startswith(".")))
-            raise StageError(f"{self.name} wrote no {name}; in {self.folder} there is: {there}")
-        return path
-
-    def records(self, name: str, model: type[R], key: str = "id") -> JsonLines[R]:
-        """The stage's records in the file of this name."""
-        return JsonLines(self.path(name), model, key, complete=True)
-
-
-def needed(folder: Path, name: str, by: str) -> Needed:
-    """The completed stage ``name`` of the run in ``folder``, whole and made from what the run now holds.
-
-    Raises StageError, with the command that makes it, if it is missing, damaged, or older than a stage it needs.
-    """
-    make = (
-        f"Make it with: python -m ledexlib run PARAMS.yaml --run {folder.name} --to {name}\n"
-        f"or run notebooks/{name}.ipynb with run = {folder.name!r}."
-    )
-    done = read_json(folder / name / "done.json")
-    if done is None:
-        state = "was started but is not complete" if (folder / name / "stage.json").exists() else "has not been run"
-        raise StageError(f"{by} needs {name}, which {state} in run '{folder.name}' ({folder / name}).\n{make}")
-    for file, size in done["files"].items():
-        path = folder / name / file
-        there = path.stat().st_size if path.exists() else None
-        if there != size:
-            was = "is gone" if there is None else f"has {there:,} bytes, not the {size:,} it was completed with"
-            raise StageError(f"{by} needs {name}, which is damaged: {path} {was}.\n{make}")
-    for source, key in done["needs"].items():
-        now = read_json(folder / source / "done.json")
-        if now is None or now["key"] != key:
-            raise StageError(f"{by} needs {name}, which was made from an earlier {source} than the run holds.\n{make}")
-        needed(folder, source, by=name)
-    return Needed(name, folder / name, done)
-
-
-def completed(notebook: Notebook, p: Params) -> bool:
-    """Whether the run holds this stage as these parameters and this notebook would make it now."""
-    folder = run_folder(p)
-    try:
-        needs = {name: needed(folder, name, by=notebook.name).key for name in notebook.needs_with(p)}
-        return needed(folder, notebook.name, by="run").key == stage_key(notebook, p, needs)
-    except StageError:
-        return False
-
-
-def disagreements(stage: Needed, values: dict[str, Any]) -> list[str]:
-    """How a completed stage's parameters differ from ``values``, for the names in both."""
-    made = stage.done["parameters"]
-    return [
-        f"{name} = {made[name]!r}, now {value!r}"
-        for name, value in values.items()
-        if name in made and made[name] != value
-    ]
-
-
-def needs_of(notebook: Notebook, p: Params) -> dict[str, Needed]:
-    """The stages a notebook needs; raises StageError if one cannot be used or was made with other parameters."""
-    folder = run_folder(p)
-    found = {name: needed(folder, name, by=notebook.name) for name in notebook.needs_with(p)}
-    for name, stage in found.items():
-        if different := disagreements(stage, influencing(notebook, p)):
-            raise StageError(
-                f"{notebook.name} needs {name}, which run '{p.run}' made with {'; '.join(different)}.\n"
-                f"Run {name} again with these parameters, or use another run name."
-            )
-    return found
-
-
 class Stage:
-    """A stage that is being made; ``open_stage`` opens it."""
+    """A stage that is being made; ``open_stage`` opens it. ``params`` are the run's, ``sources`` where each was set."""
 
-    def __init__(self, notebook: Notebook, p: Params, needs: dict[str, Needed], key: str) -> None:
-        self.name, self.params, self.key = notebook.name, p, key
+    def __init__(self, spec: StageSpec, p: Params, sources: Mapping[str, str], needs: dict[str, Needed]) -> None:
+        self.spec, self.name, self.params, self.sources = spec, spec.name, p, dict(sources)
         self.folder = run_folder(p) / self.name
-        self._needs, self._notebook = needs, notebook
-        self._parameters = influencing(notebook, p)
+        self.key = stage_key(spec, p, {name: stage.key for name, stage in needs.items()})
+        self._needs = needs
         self._take_lock()
-        self._move_aside()
+        if moved := bring_back(self.folder, self.key):
+            print(moved)
+        self._remove_damage()
         self._record_opening()
 
     def _take_lock(self) -> None:
@@ -177,32 +47,42 @@ class Stage:
                 raise StageError(f"{self.folder} is being written by process {owner}; stop it or wait for it")
             _locks[self._lock_path] = held
 
-    def _move_aside(self) -> None:
-        """Records of another key are not mixed with this key's, and not deleted either."""
-        before = read_json(self.folder / "stage.json")
-        if before is not None and before["key"] != self.key:
-            old = self.folder.with_name(f"{self.name}.old-{before['key'][:8]}")
-            number = 2
-            while old.exists():
-                old = self.folder.with_name(f"{self.name}.old-{before['key'][:8]}-{number}")
-                number += 1
-            os.rename(self.folder, old)
-            print(f"{self.name}: parameters, code or needed stages changed; what was there is now in {old.name}")
+    def _remove_damage(self) -> None:
+        """A completed stage whose files are not whole is made again; a damaged folder, such as a model's, goes."""
+        for file, fault in damage(self.folder).items():
+            print(f"{self.name}: {file} {fault}; making it again")
+            (self.folder / "done.json").unlink(missing_ok=True)
+            top = self.folder / Path(file).parts[0]
+            if top.is_dir():
+                shutil.rmtree(top)
 
     def _record_opening(self) -> None:
-        """``stage.json``: the key, and the time spent by earlier kernels (until they last wrote a file)."""
+        """``stage.json``: the key, the code, and the time spent by earlier kernels (until they last wrote a file)."""
         before = read_json(self.folder / "stage.json")
-        spent = 0.0
+        spent, code = 0.0, current_code(self.spec.notebook)
         if before is not None:
             last = max(path.stat().st_mtime for path in self.folder.iterdir())
             spent = before["seconds_before"] + max(0.0, last - before["opened"])
+            if other := changed_code(before.get("code"), self.spec.notebook):
+                print(f"{self.name}: made by other code, and used (changed since: {in_words(other)})")
+                code = before["code"]
         self.folder.mkdir(exist_ok=True)
         self._opened, self._spent = time.time(), spent
         needs = {name: stage.key for name, stage in self._needs.items()}
-        self._about = {"stage": self.name, "key": self.key, "parameters": self._parameters, "needs": needs}
-        write_json(
-            self.folder / "stage.json", {**self._about, "opened": self._opened, "seconds_before": self._spent}
-        )
+        influencing = self.spec.influencing(self.params)
+        self._about = {"stage": self.name, "key": self.key, "parameters": influencing, "needs": needs}
+        opening = {**self._about, "opened": self._opened, "seconds_before": self._spent, "code": code}
+        write_json(self.folder / "stage.json", opening)
+        self._code = code
+
+    @property
+    def parameter_rows(self) -> list[dict[str, Any]]:
+        """The resolved parameters that matter here: name, value, source (where it was set) and description."""
+        return [
+            {"name": name, "value": getattr(self.params, name), "source": self.sources.get(name, "default"),
+             "description": field.description}
+            for name, field in FIELDS.items() if name in self.spec.parameters
+        ]  # fmt: skip
 
     def path(self, name: str) -> Path:
         """Where this stage's file of this name belongs; its folder is made."""
@@ -211,16 +91,19 @@ class Stage:
         return path
 
     def need(self, name: str) -> Needed:
-        """A stage that this one reads. Write the name as a literal: the runner reads it in the notebook's source."""
+        """A stage that this one reads, as the table of stages says."""
         if name not in self._needs:
-            raise StageError(f"{self.name}: the notebook as saved has no line with .need({name!r}); save it first")
+            place = self.spec.notebook.with_name(TABLE)
+            raise StageError(f"{self.name} does not need {name}: add it to its needs in {shown(place)}")
         return self._needs[name]
 
     def need_each(self, parameter: str) -> dict[str, Needed]:
-        """The stages among what a list parameter names. Write its name as a literal, as for ``need``."""
-        if parameter not in self._notebook.needs_each:
-            raise StageError(f"{self.name}: the notebook as saved has no line with .need_each({parameter!r})")
-        return {name: self._needs[name] for name in self._notebook.named_by(parameter, self.params)}
+        """The stages among what the list parameter ``needs_each`` names."""
+        if parameter != self.spec.needs_each:
+            place = self.spec.notebook.with_name(TABLE)
+            said = f"needs_each is {self.spec.needs_each!r} in {shown(place)}"
+            raise StageError(f"{self.name}: {said}, not {parameter!r}")
+        return {name: self._needs[name] for name in getattr(self.params, parameter) if name in self._needs}
 
     def records(self, name: str, model: type[R], key: str = "id") -> JsonLines[R]:
         """This stage's records in the file of this name, to append to; what a killed kernel appended is there."""
@@ -239,40 +122,82 @@ class Stage:
         return path
 
     def done(self, metrics: dict[str, Any]) -> None:
-        """Complete the stage: write ``metrics.json``, then ``done.json``. The notebook's last call."""
+        """Complete the stage: write ``metrics.json``, then ``done.json``. The notebook's last call, as often as run."""
         write_json(self.folder / "metrics.json", metrics)
         seconds = self._spent + time.time() - self._opened
         about = {
-            **self._about,
-            "seconds": round(seconds, 1),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            **provenance.commit(ROOT),
-            "files": {str(p.relative_to(self.folder)): p.stat().st_size for p in self.folder.rglob("*.jsonl")},
-        }
+            **self._about, "seconds": round(seconds, 1), "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            **provenance.commit(ROOT), "code": self._code, "files": listing(self.folder),
+        }  # fmt: skip
         write_json(self.folder / "done.json", about)
         summary = {name: about[name] for name in ("key", "seconds", "finished", "commit", "dirty")}
-        record_run(self.params, (), {self.name: summary})
-        _locks.pop(self._lock_path).close()
+        record_run(self.params, {self.name: summary})
+        if self._lock_path in _locks:
+            _locks.pop(self._lock_path).close()
         print(f"{self.name} done after {duration(seconds)}: {shown(self.folder)}")
 
 
-def open_stage(name: str, p: Params, notebooks_folder: Path | str = NOTEBOOKS) -> Stage:
-    """Open the stage that the notebook ``name`` of ``notebooks_folder`` makes, in the run that the parameters name.
+def open_stage(name: str, variables: Mapping[str, Any]) -> Stage:
+    """Open the stage that a notebook makes: call as ``open_stage("01_collect", globals())`` below the parameters cell.
 
-    Goes on where a killed kernel stopped. Raises StageError if a needed stage is missing or out of date, or if another
-    process is making this stage; NotebookError if the notebook is not there.
+    Parameters that neither the notebook nor its files state are those that the needed stages were made with, else the
+    vocabulary's defaults. Goes on where a killed kernel stopped. Raises ParameterError for a bad value, StageError if a
+    needed stage is missing, out of date or made with other parameters, or if another process makes this stage.
     """
-    notebook = notebooks.read(Path(notebooks_folder) / f"{name}.ipynb")
-    needs = needs_of(notebook, p)
-    stage = Stage(notebook, p, needs, stage_key(notebook, p, {n: s.key for n, s in needs.items()}))
-    record_run(p, notebook.declared)
+    stated = from_notebook(variables)
+    if "injected" in stated.sources.values():
+        os.environ[QUIET] = "1"  # papermill runs the notebook: nobody sees a bar
+    spec = _spec_of(name)
+    p = validate(*stated)
+    needs = {need: needed(run_folder(p), need, by=name) for need in spec.needs_with(p)}
+    inherited = _inherited(needs)
+    for need, stage in needs.items():
+        _agree(stage, stated, name, need, p.run)
+        if other := changed_code(stage.done.get("code"), spec.notebook.with_name(f"{need}.ipynb")):
+            print(f"{need} was made by other code (changed since: {in_words(other)})")
+    values, sources = stated.over(inherited)
+    stage = Stage(spec, validate(values, sources), sources, needs)
+    record_run(stage.params)
     return stage
 
 
-def record_run(
-    p: Params, names: Iterable[str], stages: Mapping[str, Any] | None = None, command: str | None = None
-) -> None:
-    """Bring ``run.json`` up to date: the parameters of these names, finished stages, versions, commit, hardware."""
+def _spec_of(name: str) -> StageSpec:
+    """The stage of this name in the table beside the running notebook, else in the repository's."""
+    folder = Path.cwd() if (Path.cwd() / TABLE).exists() else NOTEBOOKS
+    for spec in read_stages(folder):
+        if spec.name == name:
+            return spec
+    raise StageError(f"{shown(folder / TABLE)} has no stage {name!r}; add a line for it")
+
+
+def _inherited(needs: Mapping[str, Needed]) -> Layered:
+    """The parameters that the needed stages were made with."""
+    found = Layered({}, {})
+    for name, stage in needs.items():
+        mine = {key: value for key, value in stage.done["parameters"].items() if key in FIELDS}
+        found = Layered(mine, dict.fromkeys(mine, name)).over(found)
+    return found
+
+
+def _agree(stage: Needed, stated: Layered, by: str, name: str, run: str) -> None:
+    """Raise StageError if a needed stage was made with parameters other than those stated."""
+    now = validate(stated.values, stated.sources)
+    different = differences(stage.done["parameters"], {key: getattr(now, key) for key in stated.values})
+    if different:
+        raise StageError(
+            f"{by} needs {name}, which run '{run}' made with {'; '.join(different)}.\n"
+            f"Run {name} again with these parameters, or use another run name."
+        )
+
+
+def differences(made: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """How parameters differ from those that a stage was made with, for the names in both."""
+    both = {name: value for name, value in now.items() if name in made}
+    return [f"{name} = {made[name]!r}, now {value!r}" for name, value in both.items() if made[name] != value]
+
+
+def record_run(p: Params, stages: Mapping[str, Any] | None = None, command: str | None = None) -> None:
+    """Bring ``run.json`` up to date: the parameters, finished stages, versions, commit, hardware."""
     folder = run_folder(p)
     folder.mkdir(parents=True, exist_ok=True)
     held = lock(folder / ".run.json.lock", wait=30)
@@ -281,13 +206,9 @@ def record_run(
     with held:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         about = read_json(folder / "run.json") or {"run": p.run, "started": now, "parameters": {}, "stages": {}}
-        about["parameters"].update({name: getattr(p, name) for name in names})
+        about["parameters"].update(p.model_dump())
         about["stages"].update(stages or {})
         about["command"] = command or about.get("command")
-        about.update(
-            updated=now,
-            **provenance.commit(ROOT),
-            hardware=provenance.hardware(),
-            versions=provenance.versions(),
-        )
+        about |= {"updated": now, **provenance.commit(ROOT), "hardware": provenance.hardware()}
+        about["versions"] = provenance.versions()
         write_json(folder / "run.json", about)

@@ -1,7 +1,5 @@
 """Files that survive a kill: records appended line by line, files replaced whole, locks that die with their holder."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import math
@@ -34,19 +32,29 @@ def plain(value: Any) -> Any:
     return value
 
 
-def write_json(path: Path, value: Any, sync: bool = True) -> None:
-    """Replace ``path`` by ``value`` as JSON, atomically: a reader sees the old file or the new one, never a part.
+def _replace(path: Path, lines: Iterable[str], sync: bool = True) -> None:
+    """Replace a file atomically: a reader sees the old one or the new one, never a part.
 
     ``sync`` waits until it is on the disk, so that it also survives a power cut.
     """
-    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
+        file.writelines(lines)
         file.flush()
         if sync:
             os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any, sync: bool = True) -> None:
+    """Replace ``path`` by ``value`` as JSON, atomically."""
+    _replace(path, [json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False), "\n"], sync)
+
+
+def write_records(path: Path, records: Iterable[BaseModel]) -> None:
+    """Replace ``path`` by these records as JSON lines, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, (f"{record.model_dump_json()}\n" for record in records))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -1,110 +1,161 @@
-"""A training in this process, or in several: ``accelerate launch`` of its module with a run's parameters."""
+"""A training in this process, or in several by ``accelerate launch``; one at a time in a folder."""
 
 from __future__ import annotations
 
-import argparse
 import os
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 import yaml
+from tqdm.auto import tqdm
 
-from ledexlib.params import layers as params
-from ledexlib.runs import stage as runs
-from ledexlib.params.layers import ParameterError
-from ledexlib.params.vocabulary import Params
+from ledexlib.params import ROOT, ParameterError, Params, resolve
+from ledexlib.runs import QUIET, ArtifactError, lock, read_json
+
+LOCK = ".training.lock"
+DRIVERS = ("nvidia[0-9]*", "kfd", "dxg")  # in /dev, where a GPU may be
 
 
-@dataclass(frozen=True)
-class Training:
-    """What trains a model in a stage's folder.
+class TrainingError(RuntimeError):
+    """A training that cannot start, or that failed in its processes; the message says why."""
 
-    ``prefix`` begins the names of its parameters and, in ``ledexlib``, is the name of its module. ``check`` raises
-    ParameterError for settings that cannot work; ``train`` works in one process, which may be one of several, and
-    leaves ``model`` in the folder.
-    """
 
-    prefix: str
-    stage: str
-    check: Callable[[Params], None]
-    train: Callable[[Params, Path], None]
-
-    def run(self, p: Params, folder: Path) -> Path:
-        """Train in this process or by ``accelerate launch``; the model's folder.
-
-        What an earlier, killed call left is taken up; a finished model is left as it is.
-        """
-        if not (folder / "model").exists():
-            n = processes(p, self.prefix)
-            if n == 1 and torch.cuda.device_count() <= 1:
-                self.train(p, folder)
-            else:
-                config = getattr(p, f"{self.prefix}_accelerate_config")
-                accelerate(f"ledexlib.{self.prefix}", p, n, config, folder)
-        return folder / "model"
-
-    def main(self, words: Sequence[str] | None = None) -> int:
-        """``python -m ledexlib.PREFIX``: train in the run's stage, whose notebook has left there what that needs."""
-        program = f"python -m ledexlib.{self.prefix}"
-        parser = argparse.ArgumentParser(prog=program, description=f"Train in the folder of {self.stage}.")
-        params.add_arguments(parser, named=False)  # the file that accelerate is given names it
-        parser.add_argument("--folder", type=Path, help="where to train instead of the run's stage; it must exist")
-        arguments = parser.parse_args(words)
-        try:
-            p = params.from_arguments(arguments)
-            self.check(p)
-            folder = arguments.folder or runs.run_folder(p) / self.stage
-            if not folder.exists():
-                raise ParameterError(f"there is no {folder}: run the first cells of notebooks/{self.stage}.ipynb")
-            if not (folder / "model").exists():
-                self.train(p, folder)
-        except ParameterError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+def gpu_count() -> int:
+    """The GPUs that torch sees; it is imported only where there may be one."""
+    if sys.platform == "linux" and not any(path for pattern in DRIVERS for path in Path("/dev").glob(pattern)):
         return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
-def processes(p: Params, prefix: str) -> int:
+def process_count(p: Params) -> int:
     """How many processes train together: as many as the parameters say, else one for each GPU."""
-    return getattr(p, f"{prefix}_processes") or max(1, torch.cuda.device_count())
+    return p.processes or max(1, gpu_count())
 
 
-def check(p: Params, prefix: str) -> None:
+def check_launch(p: Params) -> None:
     """Raise ParameterError if accelerate's own file is missing."""
-    config = getattr(p, f"{prefix}_accelerate_config")
-    if config and not runs.resolve(config).is_file():
-        raise ParameterError(f"{prefix}_accelerate_config = '{config}': no such file")
+    if p.accelerate_config and not resolve(p.accelerate_config).is_file():
+        raise ParameterError(f"accelerate_config = '{p.accelerate_config}': no such file")
 
 
-def accelerate(module: str, p: Params, n: int, config: str | None, folder: Path) -> None:
-    """Run ``python -m module params.yaml --folder FOLDER`` in ``n`` processes, on as many GPUs; show what they print.
+def micro_batches(name: str, batch: int, device_batch: int, minibatches: int, world: int) -> tuple[int, int]:
+    """Rows on a device at once, and the micro-batches that each of ``world`` processes makes of a batch.
 
-    ``params.yaml`` is written to the folder; ``config`` is accelerate's own file, if any. Raises RuntimeError with the
-    last lines if it fails.
+    Raises ParameterError if the batch, the parameter ``name_batch``, cannot be divided so.
     """
-    stated = folder / "params.yaml"
+    device = min(device_batch, max(1, batch // world // minibatches))
+    if batch % (device * world * minibatches):
+        times = f" × {name}_minibatches" if minibatches > 1 else ""
+        raise ParameterError(
+            f"{name}_batch = {batch} is not a multiple of {name}_device_batch × processes{times} = "
+            f"{device} × {world}{f' × {minibatches}' if times else ''}"
+        )
+    return device, batch // (device * world)
+
+
+def is_first_process() -> bool:
+    """Whether this is the first, or the only one, of the processes that train together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def training_lock(folder: Path) -> Iterator[None]:
+    """Keep a second training out of a folder; of processes that train together the first one holds the lock.
+
+    Raises TrainingError, with who holds it.
+    """
+    if not is_first_process():
+        yield
+        return
+    held = lock(folder / LOCK)
+    if held is None:
+        owner = (folder / LOCK).read_text(encoding="utf-8").strip()
+        raise TrainingError(f"process {owner} is training in {folder}; stop it or wait for it")
+    with held:
+        yield
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint, in all processes the one that the first finds; what a kill left half is removed."""
+    from accelerate.utils import broadcast_object_list
+
+    whole: list[tuple[int, str]] = []
+    for path in folder.glob("checkpoint-*") if is_first_process() else ():
+        try:
+            state = read_json(path / "trainer_state.json")  # the trainer writes it last
+        except ArtifactError:
+            state = None
+        if state is None:
+            shutil.rmtree(path)
+        else:
+            whole.append((state["global_step"], str(path)))
+    return broadcast_object_list([max(whole)[1] if whole else None])[0]
+
+
+def run_training(kind: str, train: Callable[[Params, Path], None], p: Params, folder: Path) -> Path:
+    """Train by ``train`` in this process, or by ``ledexlib train KIND`` in several; the folder of the model it leaves.
+
+    What an earlier, killed call left is taken up; a finished model is left as it is.
+    """
+    if not (folder / "model").exists():
+        if process_count(p) == 1 and gpu_count() <= 1:
+            train(p, folder)
+        else:
+            with training_lock(folder):  # refused here, not in a process's output
+                pass
+            _accelerate(kind, p, folder)
+    return folder / "model"
+
+
+def _accelerate(kind: str, p: Params, folder: Path) -> None:
+    """Run ``ledexlib train KIND params.yaml --folder FOLDER`` in several processes; show what they print.
+
+    ``params.yaml`` is written to the folder. Raises TrainingError with the last lines if it fails.
+    """
+    stated, n = folder / "params.yaml", process_count(p)
     stated.write_text(yaml.safe_dump(p.model_dump()), encoding="utf-8")
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(n)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(runs.ROOT), os.environ.get("PYTHONPATH", "")])}
-    if config:
-        command += ["--config_file", str(runs.resolve(config))]
-    if torch.cuda.is_available():
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, QUIET: "1"}
+    if p.accelerate_config:
+        command += ["--config_file", str(resolve(p.accelerate_config))]
+    if gpus := gpu_count():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible.split(",")[:n])
     else:
         command.append("--cpu")
-    command += ["-m", module, str(stated), "--folder", str(folder)]
+    command += ["-m", "ledexlib", "train", kind, str(stated), "--folder", str(folder)]
     lines: deque[str] = deque(maxlen=20)
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        if not os.environ.get(QUIET):
+            threading.Thread(target=_mirror, args=(folder / "progress.json", process), daemon=True).start()
         for line in process.stdout:
             lines.append(line)
             print(line, end="", flush=True)
     if process.returncode:
-        raise RuntimeError(f"training failed with status {process.returncode}:\n{''.join(lines)}")
+        raise TrainingError(f"training failed with status {process.returncode}:\n{''.join(lines)}")
+
+
+def _mirror(path: Path, process: subprocess.Popen) -> None:
+    """A bar of the progress that a process writes to a file."""
+    began = time.time()
+    with tqdm(desc="training", unit="") as bar:
+        while process.poll() is None:
+            time.sleep(1)
+            try:
+                state = read_json(path)
+            except ArtifactError:
+                continue
+            if state and state["time"] > began:
+                bar.desc, bar.total, bar.n = state["label"], state["total"], state["count"]
+                bar.refresh()

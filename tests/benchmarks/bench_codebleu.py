@@ -3,15 +3,18 @@
 For every problem 20 predictions are scored against 8 references, all different texts: programs as the mini world's
 corpus has them, right and wrong. The package's ``calc_codebleu`` is called in a loop over the same pairs (over a share
 of the problems, to save time), in the same process and in turns with ours; ours starts with an empty cache. Processor
-seconds are compared, and the scores must be equal to 1e-9. Then a scorer that has read its references scores batches
-of 64 rollouts with programs that it has not met, without explanations (embeddings are another matter).
+seconds are compared, and the scores must be equal to 1e-9 (in a process with PYTHONHASHSEED=0: the package's data flow
+depends on it). Then a scorer that has read its references scores batches of 64 rollouts with programs that it has not
+met, without explanations (embeddings are another matter).
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -19,13 +22,12 @@ from typing import Any
 
 from codebleu import calc_codebleu
 
-from ledexlib.rewards import codebleu
-from ledexlib.params import layers as params
-from ledexlib.rewards.embeddings import Encoder
 from ledexlib.mini.corpus import sloppy_program
 from ledexlib.mini.problems import stream
+from ledexlib.params import validate
 from ledexlib.records import Refinement, Sampling, Solution, Trajectory, Verdict
-from ledexlib.rewards.rewards import Rollout, Scorer
+from ledexlib.rewards import Encoder, Scorer, codebleu_parts, mean_codebleu
+from ledexlib.rewards import codebleu as codebleu_module
 
 STATUSES = (("passed", 1), ("failed", 0))
 
@@ -55,6 +57,11 @@ def theirs(predictions: list[str], references: list[str]) -> list[float]:
     ]
 
 
+def ours(predictions: list[str], references: list[str]) -> list[float]:
+    """The same by the library."""
+    return [mean_codebleu([codebleu_parts(p, r) for r in references]).codebleu for p in predictions]
+
+
 def batches(split: list[tuple[list[str], list[str]]], size: int = 64) -> None:
     """Processor seconds for a batch of rollouts, the references being read already."""
     passed, failed = (Verdict(status=s, n_passed=n, n_tests=1, feedback="", seconds=0) for s, n in STATUSES)
@@ -69,11 +76,12 @@ def batches(split: list[tuple[list[str], list[str]]], size: int = 64) -> None:
         )  # fmt: skip
         solution = Solution(id=name, task_id=task, code="pass", model="m", verdict=failed, **common)
         trajectories.append(Trajectory(id=name, solution=solution, refinements=repairs))
-        rollouts += [Rollout(name, code, None, failed) for code in predictions]
-    scorer = Scorer(trajectories, params.check({}), Encoder("minilm"))
-    codebleu.read.cache_clear()
-    codebleu._structure.cache_clear()
-    codebleu.mean_codebleu([r[0] for _, r in split], [r for _, r in split])
+        rollouts += [repairs[0].model_copy(update={"code": code, "verdict": failed}) for code in predictions]
+    scorer = Scorer(trajectories, validate({}), Encoder("minilm"))
+    codebleu_module.read.cache_clear()
+    codebleu_module._structure.cache_clear()
+    for _, references in split:
+        ours(references[:1], references)
     random.Random(0).shuffle(rollouts)
     parts = [rollouts[i : i + size] for i in range(0, len(rollouts) - size + 1, size)]
     times = sorted(processor(lambda part=part: scorer.score(part))[0] for part in parts)
@@ -92,14 +100,14 @@ def main() -> None:
     split = [(group[: args.predictions], group[args.predictions :]) for group in groups]
     seconds, package_seconds, package_pairs, worst = 0.0, 0.0, 0, 0.0
     for number, (predictions, references) in enumerate(split):
-        used, ours = processor(lambda p=predictions, r=references: codebleu.mean_codebleu(p, [r] * len(p)))
+        used, found = processor(lambda p=predictions, r=references: ours(p, r))
         seconds += used
         if number < args.share * len(split):
             used, package = processor(lambda p=predictions, r=references: theirs(p, r))
             package_seconds, package_pairs = package_seconds + used, package_pairs + len(predictions) * len(references)
-            worst = max(worst, *(abs(a - b) for a, b in zip(ours, package, strict=True)))
+            worst = max(worst, *(abs(a - b) for a, b in zip(found, package, strict=True)))
     pairs = len(split) * args.predictions * args.references
-    again, _ = processor(lambda: [codebleu.mean_codebleu(p, [r] * len(p)) for p, r in split])
+    again, _ = processor(lambda: [ours(p, r) for p, r in split])
     ours_each, package_each = seconds / pairs, package_seconds / package_pairs
     print(f"{len(split)} problems x {args.predictions} predictions x {args.references} references, all different texts")
     print(f"package: {1 / package_each:,.0f} pairs/s over {package_pairs:,} pairs")
@@ -113,4 +121,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
     main()

@@ -25,11 +25,12 @@ from trl import GRPOTrainer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tiny_runs
 
-from ledexlib.params import layers as params
-from ledexlib.training.rl import setup as ppo
-from ledexlib.training.rl import log as ppo_log
-from ledexlib.runs import stage as runs
-from ledexlib.mini import BACKBONE
+from ledexlib.models import checkpoint_path
+from ledexlib.params import validate
+from ledexlib.runs import run_folder
+from ledexlib.training.rl import build_prompts, load_sources, policy, read_rl_log, rl_log_table
+from ledexlib.training.rl.scoring import RolloutScorer
+from ledexlib.training.rl.trainer import RepairTrainer
 
 SHAPES = {  # of a Llama with random weights
     "mini": LlamaConfig(
@@ -60,7 +61,7 @@ class Served:
         return found, None
 
 
-class Ours(Served, ppo.RepairTrainer):
+class Ours(Served, RepairTrainer):
     pass
 
 
@@ -68,28 +69,28 @@ class Theirs(Served, GRPOTrainer):
     pass
 
 
-def parts(p, folder, found):
+def parts(p, folder, sources):
     """What both trainers are made of."""
-    model = AutoModelForCausalLM.from_pretrained(found.model, dtype=torch.float32)
-    return model, ppo._config(p, folder), ppo.dataset(ppo.make_asks(found, p).used, p)
+    model = AutoModelForCausalLM.from_pretrained(sources.model, dtype=torch.float32)
+    return model, policy._config(p, folder), policy._dataset(build_prompts(sources, p), p)
 
 
-def ours(p, folder, found, judge):
-    model, config, rows = parts(p, folder, found)
-    return Ours(model, p, config, rows, found.tokenizer, judge)
+def ours(p, folder, sources, scorer):
+    model, config, rows = parts(p, folder, sources)
+    return Ours(model, p, config, rows, sources.tokenizer, scorer)
 
 
-def theirs(p, folder, found, judge):
-    model, config, rows = parts(p, folder, found)
+def theirs(p, folder, sources, scorer):
+    model, config, rows = parts(p, folder, sources)
     rewards = lambda completions, **_: [float(len(c[0]["content"]) % 7) for c in completions]  # noqa: E731
-    return Theirs(model, rewards, config, rows, processing_class=found.tokenizer)
+    return Theirs(model, rewards, config, rows, processing_class=sources.tokenizer)
 
 
-def seconds(make, p, found, judge):
+def seconds(make, p, sources, scorer):
     """Seconds of an update."""
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make(p, Path(folder), found, judge)
+        trainer = make(p, Path(folder), sources, scorer)
         trainer.args.save_strategy = "no"
         trainer.remove_callback(PrinterCallback)
         began = clock()
@@ -99,13 +100,13 @@ def seconds(make, p, found, judge):
 
 def compare(p, repeats):
     """Ours and trl's, in turns."""
-    found = ppo.sources(p, runs.run_folder(p) / ppo.STAGE)
-    judge = ppo.Judge(found.scorer, found.problems, found.decode, p)
-    seconds(ours, p, found, judge)  # samples, verifies and embeds everything
+    sources = load_sources(p, run_folder(p) / "05_ppo")
+    scorer = RolloutScorer(sources.scorer, sources.problems, sources.decode, p)
+    seconds(ours, p, sources, scorer)  # samples, verifies and embeds everything
     taken = {ours: [], theirs: []}
     for _ in range(repeats):
         for make, times in taken.items():
-            times.append(seconds(make, p, found, judge))
+            times.append(seconds(make, p, sources, scorer))
             print(f"{make.__name__}: {times[-1]:.2f} s an update", flush=True)
     middle = [median(times) for times in taken.values()]
     ratios = sorted(a / b for a, b in zip(*taken.values(), strict=True))
@@ -115,10 +116,11 @@ def compare(p, repeats):
 
 def time_parts(p, folder):
     """Where the time of ours goes, sampling included, after a first update."""
-    trainer = ppo.make_trainer(p, folder, ppo.sources(p, folder))
+    sources = load_sources(p, folder)
+    trainer = policy.rl_trainer(p, folder, sources, build_prompts(sources, p))
     trainer.args.save_strategy = "no"
     trainer.train()
-    log = ppo_log.frame(ppo_log.read_log(folder))[1:]
+    log = rl_log_table(read_rl_log(folder))[1:]
     for name in (name for name in log if name.startswith("seconds/")):
         print(f"{name.removeprefix('seconds/')}: {log[name].mean():.2f} s an update")
     whole = sum(log[f"seconds/{name}"].mean() for name in ("rollouts", "forward", "backward"))
@@ -142,18 +144,18 @@ def main() -> None:
     values = {
         "encoder": "minilm", "reward_references": "task", "timeout": 5, "ppo_batch": arguments.answers,
         "ppo_device_batch": 8, "ppo_max_tokens": TOKENS, "ppo_max_length": 640, "ppo_lr": 1e-6, "ppo_epochs": 2,
-        "ppo_generations": 4, "ppo_method": arguments.method,
+        "ppo_generations": 4, "method": arguments.method,
         "ppo_steps": arguments.updates + 2 * arguments.parts,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         if arguments.run:
             run = arguments.run.resolve()
-            p = params.check({"run": run.name, "outputs": str(run.parent), **values})
+            p = validate({"run": run.name, "outputs": str(run.parent), **values})
         else:
             torch.manual_seed(0)
             model = Path(folder) / "model"
             LlamaForCausalLM(SHAPES[arguments.shape]).to(torch.bfloat16).save_pretrained(model)
-            tokenizer = AutoTokenizer.from_pretrained(BACKBONE)
+            tokenizer = AutoTokenizer.from_pretrained(checkpoint_path("mini"))
             tokenizer.chat_template = tiny_runs.CHAT_TEMPLATE
             tokenizer.save_pretrained(model)
             p = tiny_runs.make_run(Path(folder) / "run", model, **values)

@@ -12,28 +12,25 @@ from statistics import median
 
 import torch
 
-from ledexlib.models.local import decoding
-from ledexlib.evaluation import evaluate
-from ledexlib.params import layers as params
-from ledexlib.evaluation.evaluate import Benchmark
-from ledexlib.models.local.generator import TransformersGenerator
-from ledexlib.mini import BACKBONE
-from ledexlib.models.prompts import Prompt
-from ledexlib.records import Sampling
+from ledexlib import params
+from ledexlib.evaluation import EvaluatedModel, load_evaluation_sets
+from ledexlib.evaluation.evaluate import EvaluationSet, repair_prompt, solution_prompt
+from ledexlib.models import Prompt, checkpoint_path
+from ledexlib.models.local import TransformersGenerator, decoding
+from ledexlib.records import Sampling, Solution
 
 SAMPLING = Sampling(temperature=0.8, top_p=1.0, max_tokens=256, seed=1)
 
 
-def workloads(benchmark: Benchmark) -> dict[str, tuple[list[Prompt], int]]:
+def workloads(shown: EvaluationSet) -> dict[str, tuple[list[Prompt], int]]:
     """Prompts and the number of answers to each, of about 60 answers in all."""
 
     def repairs(n: int, way: str, style: str) -> list[Prompt]:
-        return [
-            evaluate.repair_prompt(problem, problem.reference, "line 3: TypeError", way, benchmark, style)
-            for problem in benchmark.problems[:n]
-        ]
+        about = {"id": "", "completion": "", "model": "", "sampling": SAMPLING, "feedback": "line 3: TypeError"}
+        wrong = [Solution(task_id=problem.task_id, code=problem.reference, **about) for problem in shown.problems[:n]]
+        return [repair_prompt(*pair, way, shown, style) for pair in zip(shown.problems, wrong, strict=False)]
 
-    drafts = [evaluate.solution_prompt(problem, benchmark, "few_shot") for problem in benchmark.problems[:6]]
+    drafts = [solution_prompt(problem, shown, "few_shot") for problem in shown.problems[:6]]
     return {
         "few-shot programs": (drafts, 10),
         "few-shot repairs": (repairs(60, "refine", "few_shot"), 1),
@@ -46,10 +43,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    (benchmark,) = evaluate.load_benchmarks(params.check({"evaluate_benchmarks": ["mini-mbpp"]}), ["few_shot"])
-    generator = TransformersGenerator(BACKBONE)
+    p = params.validate({"evaluate_benchmarks": ["mini-mbpp"]})
+    (shown,) = load_evaluation_sets(p, [EvaluatedModel("base", "mini", "few_shot")])
+    generator = TransformersGenerator(checkpoint_path("mini"))
     sharing = decoding.worth_sharing
-    for name, (prompts, n) in workloads(benchmark).items():
+    for name, (prompts, n) in workloads(shown).items():
         seconds: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(args.rounds):
             for shared, found in seconds.items():

@@ -21,10 +21,9 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
-from ledexlib.problems.registry import load_problems
+from ledexlib.problems import load_problems, sandbox_job
 from ledexlib.records import Problem
 from ledexlib.sandbox import run
-from ledexlib.problems.verdicts import job
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 PEERS = Path(__file__).with_name("peers.py")
@@ -75,7 +74,7 @@ class Memory(threading.Thread):
 
 def ours(problems: list[Problem], copies: int, workers: int) -> dict:
     """Run every reference so many times; what ``peers.py`` prints of a peer."""
-    jobs = [job(problem, problem.reference, number) for problem in problems for number in range(copies)]
+    jobs = [sandbox_job(problem, problem.reference, number) for problem in problems for number in range(copies)]
     with Memory():
         started, used = time.perf_counter(), cpu()
         statuses = Counter((verdict.status, verdict.mode) for _, verdict in run(jobs, workers))

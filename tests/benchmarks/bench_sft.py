@@ -16,39 +16,37 @@ import datasets
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from ledexlib.models.local import checkpoints as backbones
-from ledexlib.params import layers as params
-from ledexlib.models import prompts
-from ledexlib.training.sft import trainer as sft
-from ledexlib.problems.registry import load_problems
+from ledexlib.models import answer_text, refine_messages, solve_messages
+from ledexlib.models.local import ChatTokenizer, load_trainable
+from ledexlib.params import Params, validate
+from ledexlib.problems import load_problems
 from ledexlib.records import content_id
-from ledexlib.training.sft.data import Example, Split
-from ledexlib.params.vocabulary import Params
+from ledexlib.training.sft import SFTExample, SFTExamples
+from ledexlib.training.sft.trainer import make_trainer
 
 BATCH, DEVICE_BATCH = 32, 8
 
 
-def examples(n: int, chat: backbones.ChatTokenizer) -> list[Example]:
+def examples(n: int, chat: ChatTokenizer) -> list[SFTExample]:
     """Conversations of the usual lengths: half ask for a program, half for a repair."""
     made = []
     for number, problem in enumerate(load_problems("mini-mbpp", "train")[:n]):
-        answer = prompts.answer_text(None, problem.reference)
-        ask = prompts.solve_messages(problem, answer)
+        answer = answer_text(None, problem.reference)
+        ask = solve_messages(problem, answer)
         if number % 2:
-            ask = prompts.refine_messages(problem, problem.reference, "line 3: TypeError", False, answer)
-        made.append(Example(
+            ask = refine_messages(problem, problem.reference, "line 3: TypeError", False, answer)
+        made.append(SFTExample(
             id=content_id(ask), kind="refine" if number % 2 else "generation", task_id=problem.task_id,
             solution_id=problem.task_id, messages=tuple(ask), tokens=chat.count(ask),
         ))  # fmt: skip
     return made
 
 
-def ours(p: Params, folder: Path, chat: backbones.ChatTokenizer, data: list[Example]) -> SFTTrainer:
-    sft.write_examples(Split(data, [], []), folder)
-    return sft.make_trainer(p, folder, chat)
+def ours(p: Params, folder: Path, chat: ChatTokenizer, data: list[SFTExample]) -> SFTTrainer:
+    return make_trainer(SFTExamples(data, [], []), p, folder, chat)
 
 
-def bare(p: Params, folder: Path, chat: backbones.ChatTokenizer, data: list[Example]) -> SFTTrainer:
+def bare(p: Params, folder: Path, chat: ChatTokenizer, data: list[SFTExample]) -> SFTTrainer:
     """What a user of trl writes."""
     rows = datasets.Dataset.from_list([{"prompt": e.prompt, "completion": e.completion} for e in data])
     config = SFTConfig(
@@ -58,7 +56,7 @@ def bare(p: Params, folder: Path, chat: backbones.ChatTokenizer, data: list[Exam
         save_strategy="no",
     )  # fmt: skip
     trainer = SFTTrainer(
-        backbones.load_to_train(p, chat), config, train_dataset=rows, processing_class=chat.tokenizer
+        load_trainable(p, chat), config, train_dataset=rows, processing_class=chat.tokenizer
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -70,11 +68,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     datasets.disable_progress_bars()
-    p = params.check({
+    p = validate({
         "sft_batch": BATCH, "sft_device_batch": DEVICE_BATCH, "sft_epochs": 1.0, "sft_held_out": 0.0,
         "sft_warmup_steps": 1, "sft_save_every": 10_000,
     })  # fmt: skip
-    chat = backbones.ChatTokenizer("mini")
+    chat = ChatTokenizer("mini")
     data = examples(args.examples, chat)
     tokens = sum(example.tokens for example in data)
     rates: dict[str, list[tuple[float, float]]] = {"bare SFTTrainer": [], "ledexlib.sft": []}

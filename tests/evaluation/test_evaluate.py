@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from ledexlib.__main__ import main
-from ledexlib.records import Assertion, Attempt, Problem
+from ledexlib.evaluation import check_evaluation
+from ledexlib.params import ParameterError, Params
+from ledexlib.problems import ProblemError, load_problems
+from ledexlib.records import Assertion, Problem, Trajectory
 
 OPTIONS = ("--model", "mini", "--style", "few_shot", "--benchmark", "mini-mbpp,mini-mbppplus", "--samples", "3")
 SMALL = ("--set", "evaluate_max_problems=3", "--set", "n_repair_shots=1", "--set", "evaluate_max_tokens=96",
@@ -23,15 +26,15 @@ def evaluate(out: Path, *more: str) -> int:
     return main(["evaluate", *OPTIONS, *SMALL, "--out", str(out), *more])
 
 
-def attempts(path: Path) -> list[Attempt]:
-    return [Attempt.model_validate_json(line) for line in path.read_text().splitlines()]
+def trajectories(path: Path) -> list[Trajectory]:
+    return [Trajectory.model_validate_json(line) for line in path.read_text().splitlines()]
 
 
-def without_seconds(path: Path) -> list[str]:
-    rows = (attempt.model_dump() for attempt in attempts(path))
-    for row in (rows := list(rows)):
-        for verdict in (row["verdict"], *(repair["verdict"] for repair in row["repairs"].values())):
-            verdict.pop("seconds")
+def without_seconds(path: Path) -> list[dict]:
+    rows = [trajectory.model_dump() for trajectory in trajectories(path)]
+    for row in rows:
+        for program in (row["solution"], *row["refinements"]):
+            program["verdict"].pop("seconds")
     return rows
 
 
@@ -43,20 +46,25 @@ def evaluated(tmp_path_factory) -> Path:
 
 
 def test_every_failing_program_gets_a_repair_each_way(evaluated):
-    found = attempts(evaluated / "mini" / "mini-mbpp.jsonl")
-    assert len(found) == 9 and [a.index for a in found] == [0, 1, 2] * 3
-    assert all(a.fails == (a.verdict.status != "passed") for a in found)
-    assert all(a.repairs.keys() == {"refine", "explain"} for a in found if a.fails)
-    assert all("got" in a.feedback or "Error" in a.feedback for a in found if a.fails)
-    unbroken = [a for a in found if not a.fails and a.repairs]
-    assert len(unbroken) == len({a.task_id for a in found if not a.fails})  # one of each problem, for the break rate
-    assert all(r.needed is not None for a in found for r in a.repairs.values() if a.fails and r.verdict.passed)
+    found = trajectories(evaluated / "mini" / "mini-mbpp.jsonl")
+    assert len(found) == len({t.id for t in found}) == 9
+    failing = [t for t in found if t.solution.needs_repair]
+    assert failing == [t for t in found if not t.solution.verdict.passed]
+    assert all({r.way for r in t.refinements} == {"refine", "explain"} for t in failing)
+    assert all("got" in t.solution.told or "Error" in t.solution.told for t in failing)
+    unbroken = [t for t in found if t.solution.verdict.passed and t.refinements]
+    passing = {t.solution.task_id for t in found if t.solution.verdict.passed}
+    assert len(unbroken) == len(passing)  # one of each problem, for the break rate
+    assert all(t.solution.told == "Every test passes." for t in unbroken)
+    assert all(r.needed is not None for t in failing for r in t.correct)
+    assert all(r.tokens and r.edited is not None for t in failing for r in t.refinements)
 
 
 def test_a_plus_version_is_scored_on_the_same_samples(evaluated):
-    base, plus = (attempts(evaluated / "mini" / f"mini-mbpp{end}.jsonl") for end in ("", "plus"))
-    assert [a.code for a in base] == [a.code for a in plus]
-    assert all(a.verdict.n_tests < b.verdict.n_tests for a, b in zip(base, plus, strict=True))
+    base, plus = (trajectories(evaluated / "mini" / f"mini-mbpp{end}.jsonl") for end in ("", "plus"))
+    assert [t.solution.code for t in base] == [t.solution.code for t in plus]
+    tests = [(a.solution.verdict.n_tests, b.solution.verdict.n_tests) for a, b in zip(base, plus, strict=True)]
+    assert all(few < many for few, many in tests)
 
 
 def test_the_command_says_what_it_found_with_intervals_and_source_of_feedback(evaluated, capsys):
@@ -85,7 +93,8 @@ def test_the_same_command_again_draws_and_runs_nothing(evaluated, capsys):
         (("--benchmark", "mini-mbp"), "did you mean 'mini-mbpp'?"),
         (("--set", "n_sample=3"), "did you mean 'n_samples'?"),
         (("--set", "evaluate_split=tset"), "did you mean 'test'?"),
-        (("--set", "model_backend=endpoint"), "model_endpoints must list"),
+        (("--set", "model_endpoints=[localhost]"), "'localhost' is not a URL"),
+        (("--benchmark", "mini-mbpp,mini-mbpp"), "name at least one, and each once"),
     ],
 )
 def test_what_cannot_be_used_is_refused(evaluated, capsys, more, said):
@@ -94,29 +103,30 @@ def test_what_cannot_be_used_is_refused(evaluated, capsys, more, said):
 
 
 def test_the_samples_are_in_evalplus_format_and_verify_agrees(evaluated, tmp_path):
-    for score, passes in (("initial", lambda a: a.verdict.passed),
-                          ("refine", lambda a: (a.repairs["refine"] if a.fails else a).verdict.passed)):  # fmt: skip
+    def passes(t: Trajectory, score: str) -> bool:
+        repaired = score == "refine" and t.solution.needs_repair
+        return (t.repair("refine") if repaired else t.solution).verdict.passed
+
+    for score in ("initial", "refine"):
         samples = evaluated / "mini" / "evalplus" / f"mini-mbpp-{score}.jsonl"
         out = tmp_path / f"{score}.jsonl"
         assert main(["verify", "--benchmark", "mini-mbpp", "--samples", str(samples), "--out", str(out)]) == 0
         verdicts = [json.loads(line)["status"] == "passed" for line in out.read_text().splitlines()]
-        assert verdicts == [passes(a) for a in attempts(evaluated / "mini" / "mini-mbpp.jsonl")]
+        assert verdicts == [passes(t, score) for t in trajectories(evaluated / "mini" / "mini-mbpp.jsonl")]
 
 
 def test_public_feedback_comes_from_the_prompt_alone(tmp_path):
     """Two of a docstring's five tests are visible: what fails only hidden ones is not sent to repair."""
     options = ("--benchmark", "mini-humaneval", "--feedback-from", "public", "--samples", "4")
     assert evaluate(tmp_path, *options, "--set", "evaluate_max_problems=3", "--set", "n_unbroken=0") == 0
-    found = attempts(tmp_path / "mini" / "mini-humaneval.jsonl")
-    from ledexlib.problems.registry import load_problems
-
+    found = trajectories(tmp_path / "mini" / "mini-humaneval.jsonl")
     prompts = {problem.task_id: problem.prompt for problem in load_problems("mini-humaneval", "test")}
-    failing = [a for a in found if a.fails]
-    assert failing and all(a.repairs for a in failing) and not any(a.repairs for a in found if not a.fails)
-    for attempt in failing:
-        call = attempt.feedback.splitlines()[0]
+    failing = [t for t in found if t.solution.needs_repair]
+    assert failing and all(bool(t.refinements) == t.solution.needs_repair for t in found)
+    for solution in (t.solution for t in failing):
+        call = solution.told.splitlines()[0]
         if call.startswith("assert "):
-            assert call.removeprefix("assert ").partition(" == ")[0] in prompts[attempt.task_id]
+            assert call.removeprefix("assert ").partition(" == ")[0] in prompts[solution.task_id]
 
 
 def test_a_killed_evaluation_ends_with_the_attempts_of_an_undisturbed_one(evaluated, tmp_path):
@@ -136,6 +146,26 @@ def test_a_killed_evaluation_ends_with_the_attempts_of_an_undisturbed_one(evalua
     for name in ("mini-mbpp", "mini-mbppplus"):
         ours, theirs = (folder / "mini" / f"{name}.jsonl" for folder in (tmp_path, evaluated))
         assert without_seconds(ours) == without_seconds(theirs)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "said"),
+    [
+        ({"evaluate_benchmarks": ["mini-mbp"]}, ProblemError, "did you mean 'mini-mbpp'"),
+        ({"evaluate_split": "tset"}, ProblemError, "did you mean 'test'"),
+        ({"evaluate_benchmarks": ["mini-mbpp", "jsonl=none.jsonl"]}, ProblemError, "no such file or folder"),
+        ({"evaluate_models": ["base"], "shots_benchmark": "humaneval"}, ProblemError, "set shots_benchmark"),
+        ({"evaluate_models": ["04_sft", "04_sft"]}, ParameterError, "a model is listed twice"),
+        ({"evaluate_models": []}, ParameterError, "evaluate_models is empty"),
+        ({"evaluate_models": ["./nowhere/model"]}, ParameterError, "there is no folder"),
+        ({"recorded": ["none.jsonl"]}, ParameterError, "recorded attempts are of one"),
+        ({"recorded": ["none.jsonl"], "evaluate_benchmarks": ["mini-mbpp"]}, ProblemError, "no such file"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_known_before_any_work(values, error, said):
+    check_evaluation(Params())
+    with pytest.raises(error, match=said):
+        check_evaluation(Params(**values))
 
 
 # Recorded attempts

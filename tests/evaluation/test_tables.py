@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from ledexlib.evaluation import tables
-from ledexlib.evaluation.metrics import NAMES
+from ledexlib.evaluation.metrics import SCORE_NAMES
 
 
 def paper_gain(model, before, after, score, benchmark, k):
@@ -22,7 +22,7 @@ def test_the_papers_table_2_is_whole_and_ordered_as_it_should_be():
 
 def test_the_papers_headline_figures_follow_from_its_table_2():
     """+15.92 and +9.30 for SFT over prompting, +3.54 for RL over SFT."""
-    plain, plus = tables.PAIRS
+    plain, plus = tables.PAPER_PAIRS
     gains = [
         paper_gain("StarCoder-15B", "prompt", "SFT", "explain", plain, 1),
         paper_gain("StarCoder-15B", "prompt", "SFT", "explain", plus, 10),
@@ -45,7 +45,7 @@ def our_scores() -> pd.DataFrame:
 def test_ours_stand_in_the_papers_layout():
     ours, papers = tables.table_2(our_scores(), "run")
     assert list(ours.columns) == ["model", "stage", "score", "mini-mbpp", "mini-humaneval"]
-    assert list(ours["stage"]) == ["prompt"] * 3 + ["SFT"] * 3 and list(ours["score"]) == list(NAMES.values()) * 2
+    assert list(ours["stage"]) == ["prompt"] * 3 + ["SFT"] * 3 and list(ours["score"]) == list(SCORE_NAMES.values()) * 2
     assert ours["mini-mbpp"][0] == "40.0 [39.0, 41.0]\n40.0 [39.0, 41.0]"
     assert list(papers.columns[3:]) == list(tables.PAPER_BENCHMARKS) and papers["MBPP"][0] == "37.70 / 69.60"
 

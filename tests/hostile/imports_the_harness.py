@@ -1,7 +1,10 @@
 # Tries: imports the harness's modules to use or change them
 import sys
 
-for name in ("candidate", "worker", "parent", "tester", "recorder", "remote", "plain", "__main__", "ledexlib.sandbox"):
+for name in (
+    "_sandbox", "_sandbox.child.program", "_sandbox.wire.testcode", "_sandbox.worker.service", "child", "worker",
+    "program", "proxies", "plain", "__main__", "ledexlib.sandbox",
+):  # fmt: skip
     try:
         module = __import__(name)
         for key in list(vars(module)):

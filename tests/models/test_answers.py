@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ledexlib.models.answers import Answer, parse_answer, parse_solution
-from ledexlib.problems.programs import parse, without_docstring
-from ledexlib.models.prompts import answer_text
+from ledexlib.models import Answer, answer_text, parse_answer, parse_solution
+from ledexlib.models.program_text import without_docstring
+from ledexlib.problems import parse_python
 from ledexlib.records import Problem
 
 
@@ -318,7 +318,7 @@ def test_real_programs_without_a_closing_fence_are_recovered(shared_data: Path) 
     for number, (asked, why, code) in enumerate(recorded_programs(shared_data)):
         name = list(LOOSE)[number % len(LOOSE)]
         read = parse_answer(LOOSE[name](why, code), asked)
-        if parse(code) is None:
+        if parse_python(code) is None:
             broken, kept = broken + 1, kept + (read.code == code)
         else:
             assert read.code == code, name

@@ -75,7 +75,7 @@ def test_attention_in_a_window_shares_nothing(model, monkeypatch) -> None:
 def test_an_error_leaves_the_model_its_own_attention(model, monkeypatch) -> None:
     with torch.inference_mode():
         made = Decoding(model, prompts(0, [9]), [0, 0], ROOM, 2**31)
-        monkeypatch.setattr(decoding.RoomyLayer, "update", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(decoding.PreallocatedLayer, "update", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             made.advance(torch.tensor([7, 7]))
     assert model.config._attn_implementation == "sdpa"

@@ -1,7 +1,9 @@
-"""Sampling from models in process, on tiny checkpoints of the three architectures, and the choice of a backend."""
+"""Sampling from models in process, on tiny checkpoints of the three architectures, and what names stand for."""
 
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,10 +12,20 @@ import torch
 from tiny_models import CONTEXT, make_checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ledexlib.params import layers as params
-from ledexlib.models.interface import check_generator, load_generator
+from ledexlib import params
+from ledexlib.models import (
+    check_checkpoint,
+    check_generator,
+    checkpoint_path,
+    load_generator,
+    refine_messages,
+    solve_messages,
+    teacher_messages,
+)
+from ledexlib.models.local.decoding import left_padded
 from ledexlib.models.local.generator import TransformersGenerator, _choose, _StopStrings
-from ledexlib.params.layers import ParameterError
+from ledexlib.params import ParameterError
+from ledexlib.problems import load_problems
 from ledexlib.records import Sampling
 
 PROMPTS = ["def add(a, b):\n", "Task: Write a function that adds.\n[BEGIN]\n", "x", "for x in items:\n    total"]
@@ -61,8 +73,6 @@ def test_a_batch_continues_each_prompt_as_generate_does_alone(
 
 def test_left_padding_leaves_the_distribution_exact(generator: TransformersGenerator) -> None:
     """The logits behind padding equal those without it, for rotary and for learned positions."""
-    from ledexlib.models.local.decoding import left_padded
-
     prompts = [generator._encode(prompt) for prompt in PROMPTS]
     ids, mask = left_padded(prompts, "cpu")
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
@@ -205,58 +215,81 @@ def test_the_ends_of_the_distribution_are_tokens(noise: float, top_p: float) -> 
     assert chosen.item() in (1, 2) and logps.exp().item() == pytest.approx(0.5)
 
 
-# The choice of a backend
+# Who runs a model, and where it is
 
 
 @pytest.mark.parametrize(
     ("values", "role", "message"),
     [
-        ({"model_backend": "simulated"}, "model", "model_backend = 'simulated': only the teacher"),
-        ({"model_backend": "endpoint"}, "model", "model_endpoints must list"),
-        ({"model_endpoints": ["http://localhost:1/v1"]}, "model", "model_endpoints is only for"),
-        ({"model": "mini-teacher"}, "model", "model = 'mini-teacher'.*not a model"),
-        ({"teacher": "gpt-4o"}, "teacher", "the simulated teacher is 'mini-teacher'; to run 'gpt-4o'"),
-        ({"teacher_style": "few_shot"}, "teacher", "teacher_style = 'few_shot'"),
-        ({"teacher_backend": "transformers"}, "teacher", "set teacher_backend to 'simulated'"),
-        ({"teacher": "m", "teacher_backend": "endpoint"}, "teacher", "teacher_endpoints must list"),
-        (
-            {"teacher": "m", "teacher_backend": "endpoint", "teacher_endpoints": ["localhost:8000"]},
-            "teacher",
-            "'localhost:8000' is not a URL",
-        ),
+        ({"model": "mini-teacher"}, "model", "model = 'mini-teacher': this is a teacher, not a model"),
+        ({"teacher_style": "few_shot"}, "teacher", "teacher_style = 'few_shot': the teacher 'mini-teacher' reads only"),
+        ({"teacher_endpoints": ["http://localhost:1/v1"]}, "teacher", "teacher = 'mini-teacher'.*needs no endpoint"),
+        ({"teacher": "m", "teacher_endpoints": ["localhost:8000"]}, "teacher", "'localhost:8000' is not a URL"),
+        ({"model": "no/such/folder"}, "model", "model = 'no/such/folder': there is no folder .*no/such/folder"),
+        ({"teacher": "./nowhere"}, "teacher", "teacher = './nowhere': there is no folder"),
+        ({"model": "~/no-such-model"}, "model", f"there is no folder {Path.home()}/no-such-model"),
+        ({"model": "tests"}, "model", "model = 'tests': no checkpoint, the folder .*tests has no config.json"),
     ],
 )
-def test_contradictory_parameters_are_refused(values: dict, role: str, message: str) -> None:
-    with pytest.raises(ParameterError, match=message):
-        check_generator(role, params.check(values))
-    with pytest.raises(ParameterError, match=message):
-        load_generator(role, params.check(values))
+def test_what_cannot_be_loaded_is_refused(values: dict, role: str, message: str) -> None:
+    for refuses in (check_generator, load_generator):
+        with pytest.raises(ParameterError, match=message):
+            refuses(role, params.validate(values))
+
+
+def test_names_that_may_be_right_are_not_refused() -> None:
+    check_generator("model", params.validate({"model": "Qwen/Qwen2.5-Coder-1.5B"}))
+    check_generator("teacher", params.validate({"teacher": "gpt-4o", "teacher_endpoints": ["https://here/v1"]}))
+    check_generator("model", params.validate({"model": "org/a/b", "model_endpoints": ["http://localhost:1/v1"]}))
+
+
+def test_a_stages_folder_is_answered_with_its_model(llama: Path, tmp_path: Path) -> None:
+    shutil.copytree(llama, tmp_path / "04_sft" / "model")
+    name = str(tmp_path / "04_sft")
+    with pytest.raises(ParameterError, match=rf"sft_model = '{name}': this is a stage's folder.* '{name}/model'"):
+        check_checkpoint(name, "sft_model")
+    check_checkpoint(f"{name}/model", "sft_model")
+
+
+def test_a_checkpoint_is_found_from_the_working_folder_home_and_the_repository(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(llama.parent)
+    monkeypatch.setenv("HOME", str(llama.parent))
+    assert checkpoint_path(llama.name) == checkpoint_path(f"~/{llama.name}") == str(llama)
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint_path("ledexlib/mini/backbone") == checkpoint_path("mini")
+    assert checkpoint_path("org/name") == "org/name"
 
 
 def test_a_checkpoint_is_loaded_by_its_path(llama: Path) -> None:
-    generator = load_generator("model", params.check({"model": str(llama)}))
+    generator = load_generator("model", params.validate({"model": str(llama)}))
     assert generator.name == str(llama)
     assert len(generator.generate(["def"], 2, WARM)[0]) == 2
 
 
-def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match=r"model = '.*nowhere': no checkpoint could be loaded"):
-        load_generator("model", params.check({"model": str(tmp_path / "nowhere")}))
+def test_a_checkpoint_that_does_not_load_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ParameterError, match=rf"model = '{tmp_path}': no checkpoint could be loaded from {tmp_path}"):
+        load_generator("model", params.validate({"model": str(tmp_path)}))
 
 
 def test_the_mini_world_is_the_default() -> None:
-    """The packaged backbone answers text and conversations; the simulated teacher answers a teacher's request."""
-    from ledexlib.mini import load_mini
-    from ledexlib.models.prompts import refine_messages, solve_messages, teacher_messages
-
-    problem = load_mini("mini-mbpp", "train")[0]
+    """The packaged model answers text and conversations; the simulated teacher answers a teacher's request."""
+    problem = load_problems("mini-mbpp", "train")[0]
     wrong, feedback = "def f(x):\n    return None", "it returned None"
-    model = load_generator("model", params.check({}))
+    model = load_generator("model", params.validate({}))
     assert model.name == "mini"
     prompts = [f"Task: {problem.prompt}\n[BEGIN]\n", solve_messages(problem)]
     prompts.append(refine_messages(problem, wrong, feedback, explain=True))
     answers = model.generate(prompts, 3, WARM)
     assert [len(answer) for answer in answers] == [3, 3, 3]
     assert answers == model.generate(prompts, 3, WARM)
-    teacher = load_generator("teacher", params.check({}))
+    teacher = load_generator("teacher", params.validate({}))
     assert len(teacher.generate([teacher_messages(problem, wrong, feedback)], 3, WARM)[0]) == 3
+
+
+def test_the_doors_of_problems_and_models_import_nothing_heavy() -> None:
+    heavy = ("torch", "transformers", "datasets", "openai", "ledexlib.mini")
+    code = f"import sys; from ledexlib import models, problems; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -7,19 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledexlib.models import prompts
-from ledexlib.models.prompts import (
+from ledexlib.models import (
     CHAT_TEMPLATE,
     FEW_SHOT_REPAIRS,
     answer_text,
     few_shot_refinement,
     few_shot_solution,
+    prompts,
     read_teacher_messages,
     refine_messages,
     solve_messages,
-    task_text,
     teacher_messages,
 )
+from ledexlib.models.prompts import task_text
+from ledexlib.problems import WorkedRepair
 from ledexlib.records import Problem
 
 
@@ -70,7 +71,7 @@ def test_few_shot_refinement_has_the_documented_blocks(explain: bool, opening: s
 
 
 @pytest.mark.parametrize("shot", FEW_SHOT_REPAIRS, ids=lambda shot: shot.problem.entry_point)
-def test_worked_repairs_are_true(shot: prompts.RepairShot) -> None:
+def test_worked_repairs_are_true(shot: WorkedRepair) -> None:
     """The wrong program fails the assertion in its task, and the repaired one passes it."""
     assertion = "assert" + shot.problem.prompt.partition("\nassert")[2]
     exec(f"{shot.code}\n{assertion}", {})

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledexlib.params import layers as params
-from ledexlib.params.layers import FIELDS, ParameterError
-from ledexlib.params.vocabulary import Params
+from ledexlib import params
+from ledexlib.params import FIELDS, GROUPS, ROOT, ParameterError, Params, from_notebook, reference
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def files(tmp_path):
 
 def test_the_defaults_are_valid_and_documented():
     values = {name: field.default for name, field in FIELDS.items()}
-    assert params.check(values) == Params()
+    assert params.validate(values) == Params()
     assert all(field.description for field in FIELDS.values())
 
 
@@ -44,14 +43,14 @@ def test_a_number_may_be_written_as_people_write_it(files, text):
 
 @given(st.floats(0, 1e300))
 def test_every_real_number_survives_its_text(value):
-    assert params.check({"solution_temperature": repr(value)}).solution_temperature == value
+    assert params.validate({"solution_temperature": repr(value)}).solution_temperature == value
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("n_solution: 3", r"a\.yaml: 'n_solution' is not a parameter; did you mean 'n_solutions'\?"),
-        ("zzz: 3", r"a\.yaml: 'zzz' is not a parameter; see ledexlib/vocabulary\.py for all"),
+        ("zzz: 3", r"a\.yaml: 'zzz' is not a parameter; params/README\.md lists all"),
         ("seed: abc", r"a\.yaml: 'seed' = 'abc': .*integer.*\(seed of every random choice\)"),
         ("seed: 1.5", r"a\.yaml: 'seed' = 1\.5: .*integer"),
         ("seed: true", r"a\.yaml: 'seed' = True: .*integer"),
@@ -88,11 +87,101 @@ def test_a_missing_file_is_named_with_its_neighbours(files, tmp_path):
         params.load([tmp_path / "dem.yaml"])
 
 
-def test_a_notebook_gives_its_own_parameters():
-    variables = {"seed": 3, "np": object(), "_": 1, "In": ["", "seed: int = 0", "x = 1"]}
-    assert params.from_notebook(variables) == params.check({"seed": 3})
-    with pytest.raises(ParameterError, match="notebook's parameters cell: 'seed' = 'x'"):
-        params.from_notebook({"seed": "x"})
-    injected = {"seed": 3, "sead": 4, "In": ["", "seed: int = 0", "# Parameters\nseed = 3\nsead = 4\n"]}
-    with pytest.raises(ParameterError, match="'sead' is not a parameter; did you mean 'seed'"):
-        params.from_notebook(injected)
+@pytest.mark.parametrize("name", ["2024-05-01", "007", "1e-5", "true", "a.b-c_d"])
+def test_a_runs_name_is_text(files, name):
+    assert params.load(files(a=f"run: {name}")).run == name
+    assert params.load([], [f"run={name}"]).run == name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gallery", "must be another name: gallery and embeddings are folders"),
+        ("embeddings", "must be another name"),
+        ("a b", "must be letters, digits, '_', '-' and '.', the first of them a letter or a digit"),
+        ("-x", "must be letters"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_in_words(name, message):
+    with pytest.raises(ParameterError, match=message):
+        params.load([], [f"run={name}"])
+
+
+def test_a_folder_as_a_parameter_file_is_named(tmp_path):
+    with pytest.raises(ParameterError, match="is a folder; name the parameter file in it"):
+        params.load([tmp_path])
+
+
+def test_groups_hold_every_parameter_once():
+    names = [name for group in GROUPS.values() for name in group]
+    assert names == list(FIELDS)
+
+
+def test_the_reference_is_current():
+    """`make reference` brings it up to date."""
+    text = reference.PATH.read_text(encoding="utf-8")
+    assert text == reference.page(text)
+
+
+# Notebooks
+
+CELL = """\
+run: str = "scratch"  # name
+outputs: str = "outputs"  # where
+params: list[str] = []  # files
+n_solutions: int = 20"""
+
+
+def notebook(*cells):
+    """What a notebook that ran these cells states."""
+    return from_notebook({"In": ["", *cells], "model": "a loop variable"})
+
+
+def test_a_notebook_states_what_differs_from_the_defaults():
+    assert notebook(CELL).values == {}
+    stated = notebook(CELL.replace("20", "5"))
+    assert stated.values == {"n_solutions": 5} and stated.sources == {"n_solutions": "this notebook's parameters cell"}
+
+
+def test_files_hold_where_the_cell_says_nothing_and_injected_values_win(files):
+    (file,) = files(a="n_solutions: 4\nseed: 7\ntop_p: 0.9")
+    cell = CELL.replace("[]", repr([str(file)]))
+    assert notebook(cell).values == {"n_solutions": 4, "seed": 7, "top_p": 0.9}
+    assert notebook(cell.replace("20", "5")).values["n_solutions"] == 5
+    stated = notebook(cell, "# Parameters\nn_solutions = 20\nseed = 1\n")
+    assert stated.values == {"n_solutions": 20, "seed": 1, "top_p": 0.9}
+    assert stated.sources == {"n_solutions": "injected", "seed": "injected", "top_p": str(file)}
+
+
+def test_the_cell_that_ran_last_counts_and_no_variable():
+    stated = notebook(CELL.replace("20", "5"), "for n_solutions in range(3): pass", CELL.replace("20", "6"))
+    assert stated.values == {"n_solutions": 6}
+
+
+def test_papermills_list_of_files_replaces_the_cells(files):
+    (file,) = files(a="seed: 3")
+    assert notebook(CELL, f"# Parameters\nparams = [{str(file)!r}]\n").values == {"seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ((CELL, "# Parameters\nsead = 4\n"), "injected: 'sead' is not a parameter; did you mean 'seed'"),
+        ((CELL + '\nseed: int = "x"',), "this notebook's parameters cell: 'seed' = 'x'"),
+        ((CELL + "\nseed: int = 1 + n",), "line 5: the value is not a literal"),
+        ((CELL + "\nprint(1)",), "line 5: expected 'name: type = literal"),
+        ((CELL.replace("[]", '["nothing.yaml"]'),), "nothing.yaml: no such parameter file"),
+    ],
+)
+def test_what_a_notebook_cannot_state_is_refused(cells, message):
+    with pytest.raises(ParameterError, match=message):
+        params.validate(*notebook(*cells))
+
+
+def test_a_script_without_cells_gives_its_variables():
+    assert from_notebook({"seed": 3, "np": object()}).values == {"seed": 3}
+
+
+def test_every_parameter_file_of_the_repository_is_valid():
+    for path in sorted((ROOT / "params").glob("*.yaml")):
+        assert isinstance(params.load([path]), Params)

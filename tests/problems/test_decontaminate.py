@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledexlib.problems.decontamination import Overlap, decontaminate, load_held_out, telling, words
-from ledexlib.problems.registry import ProblemError, load_problems
+from ledexlib.problems import Overlap, ProblemError, decontaminate, load_problems
+from ledexlib.problems.decontamination import telling, words
+from ledexlib.problems.selection import held_out_problems
 from ledexlib.records import Assertion, Problem
 
 LONG = "write a function that returns every second prime number below the given limit in descending order of size"
@@ -115,7 +116,7 @@ def test_case_space_and_punctuation_make_no_difference(train, test, n):
 
 def test_mbpp_train_against_the_test_sets(shared_data):
     data = shared_data / "mbpp" / "mbpp.jsonl"
-    held_out = load_held_out([f"mbpp={data}", f"humaneval={shared_data / 'humaneval'}"])
+    held_out = held_out_problems([f"mbpp={data}", f"humaneval={shared_data / 'humaneval'}"])
     assert {(p.benchmark, p.split) for p in held_out} == {("mbpp", "test"), ("humaneval", "test")}
     kept, dropped = decontaminate(load_problems("mbpp", "train", data), held_out)
     assert (len(kept), len(dropped)) == (325, 49)
@@ -130,10 +131,10 @@ def test_mbpp_train_against_the_test_sets(shared_data):
 )
 def test_a_wrong_spec_says_what_would_be_right(spec, message):
     with pytest.raises(ProblemError, match=message):
-        load_held_out([spec])
+        held_out_problems([spec])
 
 
 def test_own_files_are_taken_whole(tmp_path):
     path = tmp_path / "held.jsonl"
     path.write_text(problem("own/1", "Prompt.").model_dump_json() + "\n")
-    assert [p.task_id for p in load_held_out([f"jsonl={path}"])] == ["own/1"]
+    assert [p.task_id for p in held_out_problems([f"jsonl={path}"])] == ["own/1"]

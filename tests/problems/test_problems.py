@@ -5,6 +5,8 @@ import gzip
 import json
 import logging
 import math
+import subprocess
+import sys
 import textwrap
 from collections import Counter
 
@@ -12,10 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledexlib.problems import converters as benchmarks
-from ledexlib.problems import evalplus
-from ledexlib.problems import registry as problems
-from ledexlib.problems.registry import ProblemError, load_problems
+from ledexlib import params
+from ledexlib.problems import (
+    ProblemError,
+    benchmark_names,
+    check_benchmark,
+    check_solved_examples,
+    converters,
+    evalplus,
+    load_problems,
+    registry,
+    selected_problems,
+    solved_examples,
+    worked_repairs,
+)
 from ledexlib.records import Assertion, Call, Check, InputOutput, Problem
 
 FILES = {
@@ -319,8 +331,8 @@ def local_hub(tmp_path, monkeypatch):
         folder = tmp_path / "hub" / name
         for split, rows in splits.items():
             datasets.Dataset.from_list(rows).to_parquet(str(folder / "data" / f"{split}-00000-of-00001.parquet"))
-        monkeypatch.setitem(problems.BENCHMARKS[name].hub, "path", str(folder))
-        monkeypatch.delitem(problems.BENCHMARKS[name].hub, "name", raising=False)
+        monkeypatch.setitem(registry.BENCHMARKS[name].hub, "path", str(folder))
+        monkeypatch.delitem(registry.BENCHMARKS[name].hub, "name", raising=False)
 
     return publish
 
@@ -352,7 +364,7 @@ def test_hub_code_contests(local_hub):
 
 
 def test_hub_out_of_reach_says_to_give_a_path(tmp_path, monkeypatch):
-    monkeypatch.setitem(problems.BENCHMARKS["humaneval"].hub, "path", str(tmp_path / "nowhere"))
+    monkeypatch.setitem(registry.BENCHMARKS["humaneval"].hub, "path", str(tmp_path / "nowhere"))
     with pytest.raises(ProblemError, match=r"humaneval: cannot load .*nowhere from the hub .* give the path"):
         load_problems("humaneval")
 
@@ -371,10 +383,10 @@ def test_apps_from_the_hubs_lines(tmp_path, caplog):
 
 def test_apps_outputs_are_unwrapped_as_their_site_wrote_them():
     cases = {"fn_name": "f", "inputs": [[[1]], [{"1": "x"}]], "outputs": [[3], [{"2": "y"}]]}
-    wrapped = benchmarks.apps_calls(cases, "https://www.codewars.com/kata/1")
+    wrapped = converters.apps_calls(cases, "https://www.codewars.com/kata/1")
     assert [test.expected for test in wrapped] == ["3", "{2: 'y'}"]
     assert wrapped[1].arguments == "({1: 'x'},)"
-    as_is = benchmarks.apps_calls(cases, "https://leetcode.com/problems/x/")
+    as_is = converters.apps_calls(cases, "https://leetcode.com/problems/x/")
     assert [test.expected for test in as_is] == ["[3]", "[{'2': 'y'}]"]
 
 
@@ -432,8 +444,8 @@ def test_a_bad_line_names_file_line_and_field(tmp_path, change, message):
     [
         ("humanevl", None, None, "'humanevl' is not a benchmark; did you mean 'humaneval'"),
         ("mbpp", "trian", None, "'trian' is not a split of mbpp; did you mean 'train'"),
-        ("mini", "tset", None, "'tset' is not a split of mini-mbpp; did you mean 'test'"),
-        ("mini", "test", "here", "'mini-mbpp' is generated"),
+        ("mini", "tset", None, "'tset' is not a split of mini; did you mean 'test'"),
+        ("mini", "test", "here", "'mini' is generated"),
         ("jsonl", None, None, "'jsonl' is not on the hub"),
         ("mbpp", "test", "no/such.jsonl", r"no/such\.jsonl: no such file"),
     ],
@@ -441,6 +453,22 @@ def test_a_bad_line_names_file_line_and_field(tmp_path, change, message):
 def test_a_wrong_request_names_what_would_be_right(name, split, path, message):
     with pytest.raises(ProblemError, match=message):
         load_problems(name, split, path)
+    with pytest.raises(ProblemError, match=message):
+        check_benchmark(f"{name}={path}" if path else name, split)
+
+
+def test_a_right_request_is_checked_without_loading(monkeypatch, tmp_path):
+    for loads in ("rows_at", "_rows_of_hub"):
+        monkeypatch.delattr(registry, loads)
+    path = tmp_path / "broken.jsonl"
+    path.write_text("{")
+    for entry, split in (("mbpp", "train"), (f"mbpp={path}", "test"), (f"jsonl={path}", "any"), ("mini", "train")):
+        check_benchmark(entry, split)
+
+
+def test_a_path_in_an_entry_starts_at_the_repository():
+    with pytest.raises(ProblemError, match=f"{params.ROOT}/no/such.jsonl: no such file"):
+        load_problems("mbpp=no/such.jsonl")
 
 
 def test_a_file_of_another_benchmark(shared_data):
@@ -481,8 +509,48 @@ def test_a_folder_with_several_files_asks_which(tmp_path):
 def test_mini():
     assert load_problems("mini", "prompt") == load_problems("mini-mbpp", "prompt")
     every = load_problems("mini-humaneval")
-    assert {p.split for p in every} == set(problems.splits_of("mini-humaneval"))
+    assert {p.split for p in every} == set(registry.splits_of("mini-humaneval"))
     assert [p for p in every if p.split == "prompt"] == load_problems("mini-humaneval", "prompt")
+
+
+def test_registered_benchmarks_are_listed_before_they_are_imported():
+    code = "import sys; from ledexlib.problems import *; print(benchmark_names(), 'ledexlib.mini' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "'mini-mbpp'" in said and "'humaneval'" in said and said.endswith("False\n")
+    assert set(benchmark_names()) >= {"mini", "mini-humanevalplus", "mini-mixed", *registry.BENCHMARKS}
+
+
+def test_worked_repairs_are_a_benchmarks_own():
+    assert worked_repairs("mbpp") == worked_repairs("jsonl=somewhere") == ()
+    first, *_ = worked_repairs("mini-humanevalplus")
+    assert first.problem == load_problems("mini-humanevalplus", "prompt")[0] and first.wrong != first.code
+
+
+# What the parameters name
+
+
+def test_a_run_collects_from_what_its_parameters_name(tmp_path):
+    path = write_lines(tmp_path / "p.jsonl", *({**OWN, "task_id": f"own/{n}"} for n in range(5)))
+    p = params.validate({"benchmark": "jsonl", "problems_path": str(path), "max_problems": 3})
+    assert [problem.task_id for problem in selected_problems(p)[0]] == ["own/0", "own/1", "own/2"]
+    p = p.model_copy(update={"decontaminate_against": [f"jsonl={path}"]})
+    problems, dropped = selected_problems(p)
+    assert not problems and len(dropped) == 5
+
+
+def test_solved_examples_come_from_the_prompt_split(tmp_path):
+    p = params.validate({"n_shots": 2})
+    assert solved_examples(p) == load_problems("mini-mbpp", "prompt")[:2]
+    assert solved_examples(p, "mini-humaneval") == load_problems("mini-humaneval", "prompt")[:2]
+    path = write_lines(tmp_path / "p.jsonl", {**OWN, "split": "prompt"})
+    p = params.validate({"shots_benchmark": f"jsonl={path}"})
+    assert [problem.task_id for problem in solved_examples(p, "humaneval")] == ["own/1"]
+
+
+def test_a_benchmark_without_solved_examples_says_what_to_set():
+    for check in (check_solved_examples, solved_examples):
+        with pytest.raises(ProblemError, match=r"'prompt' is not a split of humaneval.*\n.*set shots_benchmark"):
+            check(params.validate({}), "humaneval")
 
 
 # Laws
@@ -498,12 +566,12 @@ values = st.recursive(
 @settings(deadline=None)  # a busy machine is no failure
 @given(values)
 def test_literals_read_back(value):
-    assert ast.literal_eval(benchmarks.literal(value)) == value
+    assert ast.literal_eval(converters.literal(value)) == value
     huge = [value, (10**5000, {1: -(10**5000)})]
-    assert ast.literal_eval(benchmarks.literal(huge)) == huge
+    assert ast.literal_eval(converters.literal(huge)) == huge
 
 
 @settings(deadline=None)
 @given(st.integers(min_value=-(10**700), max_value=10**700))
 def test_integers_of_any_length(value):
-    assert benchmarks.integer(str(value)) == value
+    assert converters.integer(str(value)) == value

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ledexlib.problems.registry import load_problems
-from ledexlib.problems.public_tests import public, shown
+from ledexlib.problems import load_problems, with_public_tests
+from ledexlib.problems.public_tests import prompt_tests
 from ledexlib.records import Assertion, Problem
 
 
@@ -25,21 +25,21 @@ def problem(prompt: str, name: str = "f", reference: str = "def f(x): return x +
     ],
 )  # fmt: skip
 def test_what_a_prompt_shows(prompt, statements):
-    assert [test.statement for test in shown(problem(prompt))] == statements
+    assert [test.statement for test in prompt_tests(problem(prompt))] == statements
 
 
 def test_an_example_that_the_reference_fails_is_left_out():
-    (kept,) = public([problem("f(1) => 2\nf(2) => 4\n")])
+    (kept,) = with_public_tests([problem("f(1) => 2\nf(2) => 4\n")])
     assert [test.statement for test in kept.tests] == ["assert f(1) == 2"]
 
 
 def test_mini_problems_show_what_they_show():
     """A sentence shows its three assertions; a docstring two of the five tests."""
     mbpp, humaneval = load_problems("mini-mbpp", "test")[:3], load_problems("mini-humaneval", "test")[:3]
-    assert [test for p in public(mbpp) for test in p.tests] == [test for p in mbpp for test in p.tests]
-    assert [len(p.tests) for p in public(humaneval)] == [2, 2, 2]
+    assert [test for p in with_public_tests(mbpp) for test in p.tests] == [test for p in mbpp for test in p.tests]
+    assert [len(p.tests) for p in with_public_tests(humaneval)] == [2, 2, 2]
 
 
 def test_most_of_humaneval_shows_sound_examples(shared_data):
-    problems = public(load_problems("humaneval", "test", shared_data / "humaneval"))
+    problems = with_public_tests(load_problems("humaneval", "test", shared_data / "humaneval"))
     assert sum(bool(p.tests) for p in problems) >= 120

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from ledexlib.problems.registry import ProblemError
-from ledexlib.problems.recorded import read_recorded
+from ledexlib.problems import ProblemError, load_problems, read_recorded
 
 
 def write(path, *rows):
@@ -51,8 +50,6 @@ def test_a_bad_row_is_named_with_its_place(tmp_path, row, said):
 
 
 def test_all_recorded_attempts_are_read(shared_data):
-    from ledexlib.problems.registry import load_problems
-
     tasks = load_problems("mbpp", "test", shared_data / "mbpp" / "mbpp.jsonl")
     files = [shared_data / "recorded" / f"ldb_mbpp_{m}.jsonl.gz" for m in ("starcoder", "codellama")]
     solutions, refinements = read_recorded(files, [task.task_id for task in tasks])

@@ -1,9 +1,13 @@
 """Table 1 and its companions on trajectories small enough to count by hand."""
 
+import json
+
 import pytest
 
-from ledexlib.repair import trajectories
-from ledexlib.records import Refinement, Sampling, Solution, Verdict
+from ledexlib import repair
+from ledexlib.params import Params
+from ledexlib.records import Assertion, Problem, Refinement, Sampling, Solution, Verdict
+from ledexlib.repair.trajectories import PAPER_TABLE_1
 
 
 def verdict(status: str, feedback: str = "", passed: int = 0) -> Verdict:
@@ -38,7 +42,7 @@ def found():
         refinement("c0", c, 0, "passed"), refinement("c1", c, 1, "passed"),
         refinement("d0", d, 0, "error"), refinement("d1", d, 1, "failed"),
     ]  # fmt: skip
-    return trajectories.assemble([a, b, c, d, e], repairs)
+    return repair.assemble(repair.unique_solutions([a, b, c, d, e]), repairs)
 
 
 def test_the_harness_own_trouble_is_left_out_and_refinements_are_in_order(found):
@@ -48,40 +52,65 @@ def test_the_harness_own_trouble_is_left_out_and_refinements_are_in_order(found)
 
 
 def test_table_1_counts_each_wrong_solution_once(found):
-    row = trajectories.table_1(found, "ours").iloc[0]
+    row = repair.table_1(found, "ours").iloc[0]
     assert list(row[:5]) == ["ours", 4, 1, 3, 2]
-    rate = trajectories.refinement_rate(found)
+    rate = repair.refinement_rate(found)
     assert rate.value == pytest.approx(200 / 3) and rate.n == 2  # tasks with a wrong solution
-    assert trajectories.answer_rate(found).value == pytest.approx(50.0)
+    assert repair.correct_refinement_rate(found).value == pytest.approx(50.0)
 
 
 def test_the_papers_rows_follow_from_their_own_counts():
-    for row in trajectories.PAPER_TABLE_1.itertuples():
+    for row in PAPER_TABLE_1.itertuples():
         assert row.correct + row.wrong == row._2
         assert round(100 * row.refined / row.wrong, 2) == float(row._6)
 
 
 def test_failures_are_named(found):
-    table = trajectories.failures(found)
+    table = repair.failure_table(found)
     assert dict(zip(table["task"] + table["kind"], table["refined"], strict=True)) == {
         "t/1wrong result": True, "t/2NameError": True, "t/2time-out": False,
     }  # fmt: skip
-    rates = trajectories.rates_by_kind(table).set_index("kind")
+    rates = repair.refinement_rates_by_kind(table).set_index("kind")
     assert rates.loc["NameError", "rate"] == 100.0 and rates.loc["time-out", "rate"] == 0.0
 
 
 def test_sequences_are_solved_by_their_last_attempt(found):
-    assert list(trajectories.solved_after(found)) == [1, 2, 3]
+    assert list(repair.solved_after_rounds(found)) == [1, 2, 3]
 
 
 def test_pass_at_k_is_the_mean_over_tasks(found):
-    counts = trajectories.pass_counts(t.solution for t in found)
+    counts = repair.passes_by_task(t.solution for t in found)
     assert counts.loc["t/1"].tolist() == [1, 2] and counts.loc["t/2"].tolist() == [0, 2]
-    assert trajectories.pass_at(counts, 1).value == 25.0 and trajectories.pass_at(counts, 2).value == 50.0
+    assert repair.mean_pass_at_k(counts, 1).value == 25.0 and repair.mean_pass_at_k(counts, 2).value == 50.0
 
 
 def test_nothing_wrong_is_no_error():
-    perfect = trajectories.assemble([solution("a", "t/1", "passed")], [])
-    assert trajectories.refinement_rate(perfect) is None
-    assert trajectories.table_1(perfect, "ours").iloc[0, 5] == "–"
-    assert "–" in trajectories.dataset_card(perfect, {}, "command")
+    perfect = repair.assemble([solution("a", "t/1", "passed")], [])
+    assert repair.refinement_rate(perfect) is None
+    assert repair.table_1(perfect, "ours").iloc[0, 5] == "–"
+    assert "–" in repair.dataset_card(perfect, {}, "command")
+
+
+def test_nothing_that_counts_is_no_error():
+    assert repair.verdict_counts([]).empty and repair.failure_table([]).empty and repair.length_table([]).empty
+    assert repair.refinement_rates_by_kind(repair.failure_table([])).empty
+
+
+def test_recorded_attempts_become_trajectories_with_verdicts(tmp_path):
+    right, wrong = "def f(x):\n    return 2 * x", "def f(x):\n    return x"
+    rows = [
+        {"task_id": "t/1", "model": "m", "attempts": [wrong, wrong + " + 0", right]},
+        {"task_id": "t/2", "model": "m", "attempts": [right]},
+        {"task_id": "t/2", "model": "m", "wrong": wrong, "explanation": "It must double.", "refinement": right},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tests = (Assertion(statement="assert f(2) == 4"),)
+    problems = [
+        Problem(task_id=task, prompt="", entry_point="f", tests=tests, reference="", benchmark="b", split="test")
+        for task in ("t/1", "t/2")
+    ]
+    cache = repair.VerdictCache(Params(timeout=5.0))
+    found = repair.recorded_trajectories([str(tmp_path / "rows.jsonl")], problems, cache)
+    assert [t.solution.verdict.passed for t in found] == [False, True, False]
+    assert [[r.verdict.passed for r in t.refinements] for t in found] == [[False, True], [], [True]]
+    assert [r.way for t in found for r in t.refinements] == ["refine", "refine", "explain"]

@@ -12,20 +12,28 @@ import pytest
 from nbformat import v4
 from tiny_notebooks import write_notebook
 
-from ledexlib.runs import notebooks
-from ledexlib.params import layers as params
-from ledexlib.params.layers import FIELDS
-from ledexlib.params.paths import ROOT
+from ledexlib.params import FIELDS, FILES, ROOT, load, read_yaml
+from ledexlib.runs import STAGE_NAME, parameters_cell, read_stages
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMETER_FILES = sorted((ROOT / "params").glob("*.yaml"))
 OPENING_LINES = ("question", "needs", "writes", "read by")
-LONGEST_CELL = 15
+LONGEST_CELL, LONGEST_PARAMETERS = 15, 15
+STAGES = {stage.name: stage for stage in read_stages(ROOT / "notebooks")}
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
-def code_cells(path: Path) -> list[dict[str, Any]]:
-    return [cell for cell in notebooks.cells_of(path) if cell["cell_type"] == "code"]
+def cells_of(path: Path) -> list[nbformat.NotebookNode]:
+    return nbformat.read(path, as_version=4).cells
+
+
+def is_parameters(cell: nbformat.NotebookNode) -> bool:
+    return "parameters" in cell.metadata.get("tags", ())
+
+
+def code_of(path: Path) -> list[str]:
+    """The sources of all code cells but the parameters cell."""
+    return [cell.source for cell in cells_of(path) if cell.cell_type == "code" and not is_parameters(cell)]
 
 
 def written_type(annotation: Any) -> str:
@@ -41,8 +49,8 @@ def written_type(annotation: Any) -> str:
 
 def parameter_faults(path: Path) -> list[str]:
     """Where a notebook's parameters cell departs from the vocabulary."""
-    source = notebooks.text(notebooks.parameters_cell(path, notebooks.cells_of(path)))
-    declared = notebooks.read(path).declared
+    source = next(cell.source for cell in cells_of(path) if is_parameters(cell))
+    declared = parameters_cell(path)
     commented = {
         token.start[0] for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT and token.string.strip("# ")
@@ -50,37 +58,40 @@ def parameter_faults(path: Path) -> list[str]:
     faults = []
     for statement in ast.parse(source).body:
         name, annotation = statement.target.id, ast.unparse(statement.annotation)
+        if statement.end_lineno not in commented:
+            faults.append(f"{name}: no comment at the end of its line")
+        if name == FILES:
+            continue
         field = FIELDS[name]
         if repr(declared[name]) != repr(field.default):
             faults.append(f"{name}: default {declared[name]!r}, in the vocabulary {field.default!r}")
         if annotation != written_type(field.annotation):
             faults.append(f"{name}: type {annotation}, in the vocabulary {written_type(field.annotation)}")
-        if statement.end_lineno not in commented:
-            faults.append(f"{name}: no comment at the end of its line")
+    if len(source.splitlines()) > LONGEST_PARAMETERS:
+        faults.append(f"{len(source.splitlines())} lines, at most {LONGEST_PARAMETERS}")
     return faults
 
 
-def opening_faults(path: Path) -> list[str]:
+def opening_faults(path: Path, needed: tuple[str, ...]) -> list[str]:
     """Which of the four opening lines, and which needed stage in them, the first cell lacks."""
-    first = notebooks.cells_of(path)[0]
-    if first["cell_type"] != "markdown":
+    first = cells_of(path)[0]
+    if first.cell_type != "markdown":
         return ["the first cell is not text"]
-    lines = [line.lstrip("-*_#> ").lower() for line in notebooks.text(first).splitlines()]
+    lines = [line.lstrip("-*_#> ").lower() for line in first.source.splitlines()]
     started = {word for word in OPENING_LINES for line in lines if line.startswith(word)}
     faults = [f"no line that starts with '{word}'" for word in OPENING_LINES if word not in started]
     needs = " ".join(line for line in lines if line.startswith("needs"))
-    return faults + [f"'needs' does not name {name}" for name in notebooks.read(path).needs if name not in needs]
+    return faults + [f"'needs' does not name {name}" for name in needed if name not in needs]
 
 
 def overwritten(path: Path) -> set[str]:
     """Parameters that a later cell assigns or imports: what the user or papermill set would not be what is used."""
     from IPython.core.inputtransformer2 import TransformerManager
 
-    notebook = notebooks.read(path)
-    nodes = list(ast.walk(ast.parse(TransformerManager().transform_cell(notebook.code))))
+    nodes = list(ast.walk(ast.parse(TransformerManager().transform_cell("\n\n".join(code_of(path))))))
     names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     names |= {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
-    return names & set(notebook.declared)
+    return names & set(parameters_cell(path))
 
 
 def clutter(path: Path) -> list[str]:
@@ -96,8 +107,7 @@ def clutter(path: Path) -> list[str]:
 
 def long_cells(path: Path) -> list[str]:
     """Code cells, other than the parameters cell, with more lines than fit the eye; they belong into ledexlib."""
-    sources = [notebooks.text(cell) for cell in code_cells(path) if "parameters" not in notebooks.tags(cell)]
-    return [source for source in sources if len(source.splitlines()) > LONGEST_CELL]
+    return [source for source in code_of(path) if len(source.splitlines()) > LONGEST_CELL]
 
 
 @each_notebook
@@ -109,23 +119,37 @@ def test_the_parameters_cell_agrees_with_the_vocabulary(path):
 @each_notebook
 def test_a_notebook_is_clean_valid_and_readable(path):
     nbformat.validate(nbformat.read(path, as_version=4))
-    assert notebooks.STAGE_NAME.match(path.stem), "a stage is named like 01_collect"
+    assert STAGE_NAME.match(path.stem), "a stage is named like 01_collect"
     assert nbformat.read(path, as_version=4).metadata.kernelspec["name"] == "python3"
     assert clutter(path) == [], "run: make strip"
     assert long_cells(path) == []
-    assert opening_faults(path) == []
+    assert opening_faults(path, STAGES[path.stem].needs) == []
 
 
-def test_the_stages_fit_together():
-    if PATHS:
-        notebooks.find(ROOT / "notebooks")
+@each_notebook
+def test_a_notebook_opens_and_reads_the_stages_of_the_table(path):
+    """Its calls of open_stage, need and need_each are those of stages.yaml."""
+    calls: dict[str, set[str]] = {"open_stage": set(), "need": set(), "need_each": set()}
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    for node in ast.walk(ast.parse(TransformerManager().transform_cell("\n\n".join(code_of(path))))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in calls:
+            calls[node.func.attr].add(ast.literal_eval(node.args[0]))
+    spec = STAGES[path.stem]
+    assert calls["open_stage"] == {path.stem}
+    assert calls["need"] <= set(spec.needs), "a stage that the table does not name"
+    assert calls["need_each"] == ({spec.needs_each} if spec.needs_each else set())
+
+
+def test_every_notebook_is_a_stage_and_every_stage_has_its_notebook():
+    assert sorted(STAGES) == [path.stem for path in PATHS]
 
 
 @pytest.mark.parametrize("path", PARAMETER_FILES, ids=lambda path: path.stem)
 def test_a_parameter_file_is_valid_and_every_key_is_read(path):
-    params.load([path])
-    read = {name for notebook in notebooks.find(ROOT / "notebooks") for name in notebook.declared}
-    assert set(params.read_yaml(path)) <= read, "a parameter that no notebook reads"
+    load([path])
+    read = {name for stage in STAGES.values() for name in stage.parameters}
+    assert set(read_yaml(path)) <= read, "a parameter that no stage reads"
 
 
 def test_the_checks_above_find_what_they_look_for(tmp_path):
@@ -134,7 +158,7 @@ def test_the_checks_above_find_what_they_look_for(tmp_path):
         'run: str = "scratch"  # name\noutputs: str = "outputs"\nseed: float = 0  # seed\n'
         "max_problems: int | None = 7  # how many\ntop_p: float = 1  # an int\n"
         "problems_path: str | None = None  # file\nrecorded: list[str] = []  # files\n"
-        'teacher_style: str = "chat"  # style'
+        'teacher_style: str = "chat"  # style\nparams: list[str] = []  # files'
     )
     code = ['stage.need("01_collect")', "%matplotlib inline\nseed = 5\nimport top_p"]
     path = write_notebook(tmp_path, "02_x", code, parameters)
@@ -145,7 +169,7 @@ def test_the_checks_above_find_what_they_look_for(tmp_path):
         "top_p: default 1, in the vocabulary 1.0",
     ]
     assert overwritten(path) == {"seed", "top_p"}
-    assert opening_faults(path) == [*(f"no line that starts with '{w}'" for w in OPENING_LINES),
+    assert opening_faults(path, ("01_collect",)) == [*(f"no line that starts with '{w}'" for w in OPENING_LINES),
                                     "'needs' does not name 01_collect"]  # fmt: skip
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[0].source = "# X\n**Question.** Why?\n- Needs: 01_collect\n- *Writes* x\n\nRead by 03_y"
@@ -154,5 +178,5 @@ def test_the_checks_above_find_what_they_look_for(tmp_path):
     notebook.metadata["widgets"] = {}
     notebook.cells.append(v4.new_code_cell("x = 1\n" * 16))
     nbformat.write(notebook, path)
-    assert opening_faults(path) == [] and len(long_cells(path)) == 1
+    assert opening_faults(path, ("01_collect",)) == [] and len(long_cells(path)) == 1
     assert clutter(path) == ["metadata.widgets", "cell 2: outputs or an execution count", "cell 3: metadata.papermill"]

@@ -1,7 +1,7 @@
-"""A checkpoint to be trained: its chat format, its weights, its adapters, and the folder it becomes.
+"""A checkpoint to be trained: its chat template, weights and adapters, and the folder that it becomes.
 
-A model whose tokenizer has a chat template is trained in that. Any other gets StarChat's (``prompts.CHAT_TEMPLATE``),
-whose markers become special tokens; their embeddings start as the mean of what the marker's text was made of.
+A model whose tokenizer has a chat template is trained in that. Any other gets StarChat's (``CHAT_TEMPLATE``), whose
+markers become special tokens; their embeddings start as the mean of what the marker's text was made of.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from ledexlib.models.local.generator import end_of_turn
-from ledexlib.mini import BACKBONE
-from ledexlib.params.layers import ParameterError
+from ledexlib.models.names import checkpoint_path
 from ledexlib.models.prompts import CHAT_TEMPLATE, Message
-from ledexlib.params.vocabulary import Params
+from ledexlib.params import ParameterError, Params
 
 END = "<|end|>"
 MARKERS = ("<|system|>", "<|user|>", "<|assistant|>", END)
 
 
-def trained_name(p: Params) -> str:
-    """The checkpoint that is fine-tuned, as the parameters name it."""
+def base_checkpoint(p: Params) -> str:
+    """The model that is fine-tuned, as the parameters name it."""
     return p.sft_model or p.model
 
 
-def check(p: Params) -> None:
-    """Raise ParameterError for settings that cannot train, before any work."""
-    if p.load_in_4bit and p.sft_method != "lora":
-        raise ParameterError("load_in_4bit = True: weights in 4 bits stay frozen; set sft_method to 'lora'")
+def check_4bit(p: Params) -> None:
+    """Raise ParameterError if the parameters ask for weights in 4 bits that cannot be had."""
+    if p.load_in_4bit and p.method != "lora":
+        raise ParameterError("load_in_4bit = True: weights in 4 bits stay frozen; set method to 'lora'")
     if p.load_in_4bit and not torch.cuda.is_available():
         raise ParameterError("load_in_4bit = True: needs a GPU, and none is visible")
     if p.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
@@ -43,18 +42,18 @@ def check(p: Params) -> None:
 
 
 class ChatTokenizer:
-    """The tokenizer of the model to train, with a chat format; ``new`` maps added tokens to their texts' pieces."""
+    """The tokenizer of a model to train, with a chat template; ``new`` maps added tokens to their texts' pieces."""
 
     def __init__(self, name: str) -> None:
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(_path(name))
+            self.tokenizer = AutoTokenizer.from_pretrained(checkpoint_path(name))
         except (OSError, ValueError) as error:
             raise ParameterError(f"no tokenizer of '{name}' could be loaded: {' '.join(str(error).split())}") from error
         self.new: dict[int, list[int]] = {}
         if self.tokenizer.chat_template is None:
-            self._add_chat_format()
+            self._add_template()
 
-    def _add_chat_format(self) -> None:
+    def _add_template(self) -> None:
         tokenizer = self.tokenizer
         known = tokenizer.get_vocab()
         pieces = {m: tokenizer(m, add_special_tokens=False)["input_ids"] for m in MARKERS if m not in known}
@@ -69,10 +68,10 @@ class ChatTokenizer:
         return len(self.tokenizer.apply_chat_template(list(messages), return_dict=True)["input_ids"])
 
 
-def load(name: str, chat: ChatTokenizer, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
+def _load(name: str, chat: ChatTokenizer, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
     """The model, with an embedding for each of the tokenizer's tokens; raises ParameterError if there is none."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(_path(name), dtype=dtype, **options)
+        model = AutoModelForCausalLM.from_pretrained(checkpoint_path(name), dtype=dtype, **options)
     except (OSError, ValueError) as error:
         raise ParameterError(f"no model '{name}' could be loaded: {' '.join(str(error).split())}") from error
     if len(chat.tokenizer) > model.get_input_embeddings().num_embeddings:
@@ -90,13 +89,13 @@ def load(name: str, chat: ChatTokenizer, dtype: torch.dtype, **options: Any) -> 
     return model
 
 
-def load_to_train(p: Params, chat: ChatTokenizer) -> PreTrainedModel:
+def load_trainable(p: Params, chat: ChatTokenizer) -> PreTrainedModel:
     """The model in the precision it is trained in: frozen weights in bfloat16 or 4 bits on a GPU, others in float32.
 
     Raises ParameterError if it reads less than ``sft_max_length`` tokens.
     """
     gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if gpu and p.sft_method == "lora" else torch.float32
+    dtype = torch.bfloat16 if gpu and p.method == "lora" else torch.float32
     options: dict[str, Any] = {}
     if p.load_in_4bit:
         options["quantization_config"] = BitsAndBytesConfig(
@@ -104,54 +103,50 @@ def load_to_train(p: Params, chat: ChatTokenizer) -> PreTrainedModel:
             bnb_4bit_compute_dtype=torch.bfloat16,
         )  # fmt: skip
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
-    model = load(trained_name(p), chat, dtype, **options)
+    model = _load(base_checkpoint(p), chat, dtype, **options)
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and p.sft_max_length > context:
         raise ParameterError(
-            f"sft_max_length = {p.sft_max_length}: {trained_name(p)} reads at most {context} tokens; "
+            f"sft_max_length = {p.sft_max_length}: {base_checkpoint(p)} reads at most {context} tokens; "
             f"set sft_max_length to {context} or less"
         )
     return model
 
 
-def adapters(p: Params, model: PreTrainedModel, chat: ChatTokenizer) -> LoraConfig | None:
-    """The LoRA adapters that the parameters ask for; the embeddings of added tokens are trained beside them."""
-    if p.sft_method == "full":
+def lora_config(
+    p: Params, model: PreTrainedModel | None = None, chat: ChatTokenizer | None = None
+) -> LoraConfig | None:
+    """The LoRA adapters that the parameters ask for; with a tokenizer the model's added tokens are trained too."""
+    if p.method == "full":
         return None
-    trained = {name: sorted(chat.new) for name in _token_layers(model)} if chat.new else None
-    return lora(p, lora_dropout=p.sft_lora_dropout, trainable_token_indices=trained)
-
-
-def lora(p: Params, **options: Any) -> LoraConfig:
-    """Adapters of the rank and at the modules that the parameters name."""
-    all_linear = p.sft_lora_targets == ["all-linear"]
+    trained = {name: sorted(chat.new) for name in _token_layers(model)} if chat and chat.new else None
     return LoraConfig(
-        r=p.sft_lora_rank, lora_alpha=p.sft_lora_alpha, task_type="CAUSAL_LM",
-        target_modules="all-linear" if all_linear else p.sft_lora_targets, **options,
+        r=p.lora_rank, lora_alpha=p.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM",
+        trainable_token_indices=trained,
     )  # fmt: skip
 
 
-def show_bias(model: PreTrainedModel | PeftModel) -> None:
+def expose_head_bias(model: PreTrainedModel | PeftModel) -> None:
     """Give peft's wrapper around a head whose added tokens are trained the bias that trl's fused head looks for."""
     head = model.get_output_embeddings()
     if not hasattr(head, "bias"):
         head.bias = head.original_module.bias
 
 
-def export(p: Params, trained: Path, chat: ChatTokenizer, card: str, to: Path) -> None:
-    """Make an ordinary transformers folder, at once, of what the trainer saved; adapters are merged into the weights.
+def export_checkpoint(p: Params, base: str, trained: Path, chat: ChatTokenizer, card: str, to: Path) -> None:
+    """Make an ordinary transformers folder, at once, of what a trainer saved; adapters are merged into ``base``.
 
     The weights are in bfloat16 where they were trained on a GPU, else in float32.
     """
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    if p.sft_method == "lora":  # merged into weights that were never in 4 bits
-        model = PeftModel.from_pretrained(load(trained_name(p), chat, dtype), trained).merge_and_unload()
+    if p.method == "lora":  # merged into weights that were never in 4 bits
+        model = PeftModel.from_pretrained(_load(base, chat, dtype), trained).merge_and_unload()
     else:
         model = AutoModelForCausalLM.from_pretrained(trained, dtype=dtype)
-    save_folder(model, chat.tokenizer, card, to)
+    save_checkpoint(model, chat.tokenizer, card, to)
 
 
-def save_folder(model: PreTrainedModel, tokenizer: Any, card: str, to: Path) -> None:
+def save_checkpoint(model: PreTrainedModel, tokenizer: Any, card: str, to: Path) -> None:
     """Write a model, its tokenizer and its card as an ordinary transformers folder, whole or not at all."""
     unfinished = to.with_name(f".{to.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -159,10 +154,6 @@ def save_folder(model: PreTrainedModel, tokenizer: Any, card: str, to: Path) -> 
     tokenizer.save_pretrained(unfinished)
     (unfinished / "README.md").write_text(card, encoding="utf-8")
     os.replace(unfinished, to)
-
-
-def _path(name: str) -> str | Path:
-    return BACKBONE if name == "mini" else name
 
 
 def _token_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:

@@ -1,8 +1,7 @@
 """Decoding with a model in this process: a batch of rows that go on from their prompts, a token at a time.
 
-At each token, attention reads the keys and values of all tokens before it. On a CPU that takes most of the time, and
-most of it goes to prompts, which the samples of a problem have in common, and of which few-shot prompts share the
-examples: so prompts are read once, and what rows have in common is kept and read once for all of them.
+Prompts are prefilled once, and rows with a common prefix share its KV cache: on a CPU most time goes to attention over
+prompts, which the samples of a problem have in common, and of which few-shot prompts share the examples.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache, DynamicLayer
 
 ATTENTION = "ledexlib-shared"
-WORTH = 32  # tokens in common that are worth a reading of their own
+WORTH = 32  # tokens of a common prefix that are worth a prefill of their own
 
 
 class Decoding:
@@ -32,14 +31,14 @@ class Decoding:
     ) -> None:
         self._model, self._last_position = model, last_position
         sharing = worth_sharing(model)
-        read = _read(model, prompts, sharing)
+        read = _prefill(model, prompts, sharing)
         self._cache, self._shared, own = read.cache, None, 0  # a row's own tokens start at `own`
         if sharing and len(copies) >= 2 * len(prompts):
             own = read.mask.shape[1]
-            self._shared = Shared(self._cache.layers, read.mask, copies)
+            self._shared = SharedPrefixes(self._cache.layers, read.mask, copies)
         elif read.common:
             own = read.common
-            self._shared = Shared(self._cache.layers, read.mask[:1, :own], [0] * len(copies))
+            self._shared = SharedPrefixes(self._cache.layers, read.mask[:1, :own], [0] * len(copies))
         rows = torch.tensor(copies, device=model.device)
         self._cache.layers = [_copied(layer, rows, own, room) for layer in self._cache.layers]
         self._mask, self._position, self.logits = read.mask[rows, own:], read.position[rows], read.logits[rows]
@@ -64,26 +63,26 @@ class Decoding:
         self.logits = out.logits[:, -1]
 
 
-class Read(NamedTuple):
-    """Prompts that were read."""
+class Prefilled(NamedTuple):
+    """Prompts whose keys and values are in the cache."""
 
     cache: Cache
     mask: torch.Tensor  # (prompts, tokens), False where there is padding
     position: torch.Tensor  # (prompts, 1), of the last token
     logits: torch.Tensor  # (prompts, vocabulary), behind the last token
-    common: int  # tokens that all begin with, before any padding; 0: they were read with each prompt
+    common: int  # length of the shared prefix, before any padding; 0: it was prefilled with each prompt
 
 
-def _read(model: Any, prompts: Sequence[list[int]], sharing: bool) -> Read:
-    """Read prompts; with ``sharing`` what all begin with is read once."""
+def _prefill(model: Any, prompts: Sequence[list[int]], sharing: bool) -> Prefilled:
+    """Prefill prompts; with ``sharing`` their common prefix once for all."""
     last = min(map(len, prompts)) - 1  # each prompt is left a token, whose logits are wanted
     common = next((n for n, tokens in enumerate(zip(*prompts, strict=False)) if n == last or len(set(tokens)) > 1), 0)
     if not sharing or len(prompts) == 1 or common < WORTH:
         common = 0
     cache = None
     if common:
-        beginning = torch.tensor([prompts[0][:common]], device=model.device)
-        cache = model(beginning, use_cache=True, logits_to_keep=1).past_key_values
+        prefix = torch.tensor([prompts[0][:common]], device=model.device)
+        cache = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
         cache.batch_repeat_interleave(len(prompts))
     ids, mask = left_padded([prompt[common:] for prompt in prompts], model.device)
     mask = torch.cat([mask.new_ones(len(mask), common), mask], dim=-1)
@@ -92,7 +91,7 @@ def _read(model: Any, prompts: Sequence[list[int]], sharing: bool) -> Read:
         ids, attention_mask=mask, position_ids=positions[:, common:], past_key_values=cache, use_cache=True,
         logits_to_keep=1,
     )  # fmt: skip
-    return Read(out.past_key_values, mask.bool(), positions[:, -1:], out.logits[:, -1], common)
+    return Prefilled(out.past_key_values, mask.bool(), positions[:, -1:], out.logits[:, -1], common)
 
 
 def left_padded(prompts: Sequence[list[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -104,14 +103,14 @@ def left_padded(prompts: Sequence[list[int]], device: Any) -> tuple[torch.Tensor
 
 
 def _copied(layer: Any, rows: torch.Tensor, own: int, room: int) -> Any:
-    """A layer of the cache for these rows of it, from token ``own`` on, with room for more where its kind is known."""
+    """A layer of the cache for these rows of it, from token ``own`` on, with room for more if it is an ordinary one."""
     if type(layer) is DynamicLayer:
-        return RoomyLayer(layer.keys[:, :, own:][rows], layer.values[:, :, own:][rows], room)
+        return PreallocatedLayer(layer.keys[:, :, own:][rows], layer.values[:, :, own:][rows], room)
     layer.batch_select_indices(rows)
     return layer
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """A layer's keys and values with room for the tokens to come; the stock layer copies all of them at each token."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, room: int) -> None:
@@ -139,11 +138,11 @@ class RoomyLayer(DynamicLayer):
         self._show()
 
 
-class Shared:
-    """What rows have in common: for each layer the keys and values (kv heads, tokens, width) of each beginning.
+class SharedPrefixes:
+    """The KV cache of prefixes that rows share: for each layer the keys and values (kv heads, tokens, width) of each.
 
-    ``masks[number]`` says which tokens of row ``number`` of the layers are the beginning; ``followed`` names for each
-    row the beginning that it follows, rows with the same one together.
+    ``masks[number]`` says which tokens of row ``number`` of the layers are the prefix; ``followed`` names for each row
+    the prefix that it follows, rows with the same one together.
     """
 
     def __init__(self, layers: Sequence[DynamicLayer], masks: torch.Tensor, followed: Sequence[int]) -> None:
@@ -159,14 +158,14 @@ class Shared:
     def keep(self, places: Sequence[int]) -> None:
         """Go on with these rows alone."""
         self._followed = [self._followed[place] for place in places]
-        self.groups: list[tuple[int, slice]] = []  # each beginning with the rows that follow it
+        self.groups: list[tuple[int, slice]] = []  # each prefix with the rows that follow it
         for number, rows in groupby(range(len(places)), key=self._followed.__getitem__):
             first, *rest = rows
             self.groups.append((number, slice(first, first + 1 + len(rest))))
 
 
 def worth_sharing(model: Any) -> bool:
-    """Whether what rows share is read once for all of them: on a CPU, with ordinary attention to all earlier tokens.
+    """Whether rows share the KV cache of a common prefix: on a CPU, with ordinary attention to all earlier tokens.
 
     A GPU reads copies faster than it starts a kernel for each prompt.
     """
@@ -179,8 +178,8 @@ def worth_sharing(model: Any) -> bool:
 
 
 @contextmanager
-def _attention(model: Any, shared: Shared | None) -> Iterator[dict[str, Any]]:
-    """While it lasts, the model's attention also reads what rows share, if it is called with the yielded arguments."""
+def _attention(model: Any, shared: SharedPrefixes | None) -> Iterator[dict[str, Any]]:
+    """While it lasts, a model called with the yielded arguments also attends to the shared prefixes."""
     if shared is None:
         yield {}
         return
@@ -194,9 +193,9 @@ def _attention(model: Any, shared: Shared | None) -> Iterator[dict[str, Any]]:
 
 def attend(
     module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-    attention_mask: torch.Tensor, scaling: float | None = None, *, shared: Shared, **_: Any,
+    attention_mask: torch.Tensor, scaling: float | None = None, *, shared: SharedPrefixes, **_: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """Attention of one new token in each row to its row and to the beginning that it follows.
+    """Attention of one new token in each row to its row and to the prefix that it follows.
 
     ``query`` has shape (rows, heads, 1, width), ``key`` and ``value`` (rows, kv heads, own tokens, width),
     ``attention_mask`` (rows, 1, 1, own tokens). A softmax over both parts is the mean of those over each, weighted by

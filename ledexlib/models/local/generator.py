@@ -1,8 +1,8 @@
 """Sampling from a model in this process, with transformers.
 
-The loop is short and the project's own instead of ``model.generate``: each prompt is read once for all its samples,
-rows that have ended leave the batch, the cache is laid out once, and every sample has random numbers of its own, so
-that neither its neighbours in the batch nor a checkpoint's generation config change it, and the global random state is
+The loop is the project's own instead of ``model.generate``: a prompt is prefilled once for all its samples, rows that
+have ended leave the batch, the KV cache is allocated once, and every sample has random numbers of its own, so that
+neither its neighbours in the batch nor a checkpoint's generation config change it, and the global random state is
 untouched.
 """
 
@@ -17,17 +17,17 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from ledexlib.models.local.decoding import Decoding
 from ledexlib.models.interface import STOP, Completion
+from ledexlib.models.local.decoding import Decoding
 from ledexlib.models.prompts import CHAT_TEMPLATE, Prompt
 from ledexlib.records import Sampling
 
 logging.disable_progress_bar()  # the bars of loading a checkpoint would fill a rendered notebook
 
-Row = tuple[int, int]  # one completion: number of its prompt, number of the sample
+Row = tuple[int, tuple[int, ...]]  # one completion: the number of its prompt, its seed
 
 
-class Sampled(NamedTuple):
+class SampledTokens(NamedTuple):
     """A sampled answer's tokens, the end of the turn included if it came, and the log-probability of each."""
 
     ids: list[int]
@@ -75,74 +75,67 @@ class TransformersGenerator:
                     "prompt and completion together: shorten the prompt or choose a model with a longer context"
                 )
         answers: list[list[Completion]] = [[] for _ in prompts]
-        # Text and conversations end differently; batches of similar length waste little padding.
-        for chat in (False, True):
-            kind = [i for i, prompt in enumerate(prompts) if isinstance(prompt, str) != chat]
-            rows = [(i, sample) for i in sorted(kind, key=lambda i: len(encoded[i])) for sample in range(n)]
-            for batch in self._batches(rows, encoded, sampling.max_tokens):
-                for (i, _), completion in zip(batch, self._run(batch, encoded, sampling, chat), strict=True):
-                    answers[i].append(completion)
+        for chat in (False, True):  # text and conversations end differently
+            kind = (i for i, prompt in enumerate(prompts) if isinstance(prompt, str) != chat)
+            rows = [(i, (sampling.seed, i, sample)) for i in kind for sample in range(n)]
+            ends, stop = self._end_of(chat)
+            for (i, _), (tokens, finished) in zip(rows, self._sample(encoded, rows, sampling, chat), strict=True):
+                text = stop.cut(self._text(encoded[i], tokens.ids, ends))
+                answers[i].append(Completion(text, len(tokens.ids), finished))
         return answers
 
     def sample_ids(
         self, prompts: Sequence[list[int]], seeds: Sequence[tuple[int, ...]], sampling: Sampling
-    ) -> list[Sampled]:
-        """One answer to each prompt of tokens.
+    ) -> list[SampledTokens]:
+        """One answer to each prompt of tokens, which ends with its turn.
 
         Every answer depends on its prompt and its seed alone, whatever else is in the batch (but for rounding). Equal
-        prompts are read once.
+        prompts are prefilled once.
         """
-        answers: dict[int, Sampled] = {}
-        rows = [(number, 0) for number in sorted(range(len(prompts)), key=lambda n: len(prompts[n]))]
-        for batch in self._batches(rows, list(prompts), sampling.max_tokens):
-            numbers = [number for number, _ in batch]
-            unique = sorted({tuple(prompts[number]) for number in numbers})
-            places = {prompt: place for place, prompt in enumerate(unique)}
-            noise = [np.random.default_rng(seeds[number]).random(sampling.max_tokens) for number in numbers]
-            sampled, _ = self._sample(
-                [list(prompt) for prompt in unique], [places[tuple(prompts[number])] for number in numbers],
-                np.array(noise), [sampling.max_tokens] * len(numbers), sampling, self._turn_ends, self._turn_stop,
-            )  # fmt: skip
-            answers.update(zip(numbers, sampled, strict=True))
-        return [answers[number] for number in range(len(prompts))]
+        unique = sorted({tuple(prompt) for prompt in prompts})
+        places = {prompt: place for place, prompt in enumerate(unique)}
+        rows = [(places[tuple(prompt)], seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        return [tokens for tokens, _ in self._sample([list(prompt) for prompt in unique], rows, sampling, chat=True)]
 
-    def _batches(self, rows: list[Row], encoded: list[list[int]], max_tokens: int) -> Iterator[list[Row]]:
-        batch: list[Row] = []
-        for row in rows:  # sorted: the newest row has the longest prompt
-            if batch and (len(batch) + 1) * (len(encoded[row[0]]) + max_tokens) > self.max_batch_tokens:
+    def _end_of(self, chat: bool) -> tuple[set[int], _StopStrings]:
+        """What ends an answer: tokens and strings."""
+        return (self._turn_ends, self._turn_stop) if chat else (self._ends, self._stop)
+
+    def _sample(
+        self, prompts: list[list[int]], rows: Sequence[Row], sampling: Sampling, chat: bool
+    ) -> list[tuple[SampledTokens, bool]]:
+        """What is sampled for each row, in order, and whether it ended by itself."""
+        found: dict[int, tuple[SampledTokens, bool]] = {}
+        lengths = [len(prompts[prompt]) for prompt, _ in rows]
+        for batch in self._batches(lengths, sampling.max_tokens):
+            unique = sorted({rows[row][0] for row in batch})
+            copies = [unique.index(rows[row][0]) for row in batch]
+            noise = np.array([np.random.default_rng(rows[row][1]).random(sampling.max_tokens) for row in batch])
+            space = [max(1, self.context - lengths[row]) if self.context else sampling.max_tokens for row in batch]
+            budgets = [min(sampling.max_tokens, tokens) for tokens in space]
+            asked = [prompts[prompt] for prompt in unique]
+            found.update(zip(batch, self._decode_batch(asked, copies, noise, budgets, sampling, chat), strict=True))
+        return [found[row] for row in range(len(rows))]
+
+    def _batches(self, lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+        """The numbers of rows of like length, which waste little padding, as many as the cache may hold."""
+        batch: list[int] = []
+        for row in sorted(range(len(lengths)), key=lengths.__getitem__):  # the newest row has the longest prompt
+            if batch and (len(batch) + 1) * (lengths[row] + max_tokens) > self.max_batch_tokens:
                 yield batch
                 batch = []
             batch.append(row)
         if batch:
             yield batch
 
-    def _run(
-        self, rows: list[Row], encoded: list[list[int]], sampling: Sampling, chat: bool
-    ) -> list[Completion]:
-        """The completions of one batch."""
-        unique = sorted({i for i, _ in rows})
-        prompts = [encoded[i] for i in unique]
-        copies = [unique.index(i) for i, _ in rows]
-        noise = [np.random.default_rng((sampling.seed, *row)).random(sampling.max_tokens) for row in rows]
-        room = [self.context - len(encoded[i]) if self.context else sampling.max_tokens for i, _ in rows]
-        budgets = [min(sampling.max_tokens, space) for space in room]
-        ends, stop = (self._turn_ends, self._turn_stop) if chat else (self._ends, self._stop)
-        sampled, finished = self._sample(prompts, copies, np.array(noise), budgets, sampling, ends, stop)
-        return [
-            Completion(stop.cut(self._text(prompts[copy], ids, ends)), len(ids), done)
-            for copy, (ids, _), done in zip(copies, sampled, finished, strict=True)
-        ]
-
-    def _sample(
+    def _decode_batch(
         self, prompts: list[list[int]], copies: list[int], noise: np.ndarray, budgets: list[int], sampling: Sampling,
-        ends: set[int], stop: _StopStrings,
-    ) -> tuple[list[Sampled], list[bool]]:  # fmt: skip
-        """What is sampled for each row, and whether it ended by itself.
-
-        ``copies[row]`` is the row's prompt; ``noise[row, step]`` in [0, 1) chooses its token at that step.
-        """
+        chat: bool,
+    ) -> list[tuple[SampledTokens, bool]]:  # fmt: skip
+        """Sample one batch: ``copies[row]`` is the row's prompt, ``noise[row, step]`` in [0, 1) chooses its tokens."""
+        ends, stop = self._end_of(chat)
         steps, last_position = max(budgets), (self.context or 2**31) - 1
-        sampled = [Sampled([], []) for _ in copies]
+        sampled = [SampledTokens([], []) for _ in copies]
         finished, over = [False] * len(copies), [False] * len(copies)
         rows = sorted(range(len(copies)), key=lambda row: copies[row])  # those in the batch
         with torch.inference_mode():
@@ -163,7 +156,7 @@ class TransformersGenerator:
                     decoding.keep(places)
                     chosen, rows = chosen[places], [rows[place] for place in places]
                 decoding.advance(chosen)
-        return sampled, finished
+        return list(zip(sampled, finished, strict=True))
 
     # Text to tokens and back
 

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 Credit = Literal["paper", "isolated", "single"]
-Scale = Literal["group", "batch"]
 Reduce = Callable[[Tensor], Tensor]  # the sum of a tensor over all processes
 
 
@@ -88,20 +87,16 @@ def explanation_ends(explained: Tensor, width: int, credit: Credit) -> Tensor | 
     return torch.arange(width, device=explained.device) == explained[:, None] - 1 if credit == "isolated" else None
 
 
-def group_scores(rewards: Tensor, group: int, scale: Scale = "group") -> Tensor:
+def group_scores(rewards: Tensor, group: int) -> Tensor:
     """GRPO's baseline: rewards (B,) minus the mean of their group, over its standard deviation + 1e-4.
 
     Groups of this size are consecutive, one for each prompt. A reward that is NaN stays so and counts for no baseline.
-    ``scale`` batch divides by the pooled standard deviation of all groups instead: a group whose answers hardly differ
-    then says little, where its own deviation would make much of it.
     """
     rows = rewards.view(-1, group)
     centred = rows - rows.nanmean(1, keepdim=True)
     square = centred.nan_to_num().square().sum(1, keepdim=True)
-    free = (rows.isfinite().sum(1, keepdim=True) - 1).clamp(min=0)
-    if scale == "batch":
-        square, free = square.sum(), free.sum()
-    return (centred / ((square / free.clamp(min=1)).sqrt() + 1e-4)).view(-1)
+    free = (rows.isfinite().sum(1, keepdim=True) - 1).clamp(min=1)
+    return (centred / ((square / free).sqrt() + 1e-4)).view(-1)
 
 
 class Targets(NamedTuple):
@@ -148,13 +143,9 @@ def whiten(advantages: Tensor, part: Tensor, reduce: Reduce = lambda x: x) -> Te
     return torch.where(part, ((advantages.double() - mean) * scale).to(advantages.dtype), advantages)
 
 
-def value_loss(values: Tensor, old: Tensor, returns: Tensor, clip: float | None) -> Tensor:
-    """½ (V − return)² of each token; with ``clip``, the larger one of V's and of V kept within ``clip`` of old V's."""
-    loss = (values - returns).square()
-    if clip is not None:
-        near = old + (values - old).clamp(-clip, clip)
-        loss = torch.maximum(loss, (near - returns).square())
-    return 0.5 * loss
+def value_loss(values: Tensor, returns: Tensor) -> Tensor:
+    """½ (V − return)² of each token."""
+    return 0.5 * (values - returns).square()
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor, reduce: Reduce = lambda x: x) -> float:

@@ -5,25 +5,29 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from transformers import TrainerCallback
 
-from ledexlib.runs.storage import JsonLines
-from ledexlib.runs.progress import Progress
+from ledexlib.params import Params
 from ledexlib.records import Record
-from ledexlib.training.rl.scoring import Judged
+from ledexlib.runs import JsonLines, Progress
+from ledexlib.training.rl.scoring import ScoredBatch
 
-LOG, SHOWN, STOPPED = "log.jsonl", "rollouts.jsonl", "stopped.txt"
+if TYPE_CHECKING:
+    from ledexlib.training.rl.trainer import RepairTrainer
+
+LOG, TRACES, STOPPED = "log.jsonl", "rollouts.jsonl", "stopped.txt"
+TRACED = 4  # answers of each batch that are kept token by token
 
 
-class Update(Record):
+class BatchRecord(Record):
     """A batch of answers and what was learned from it; ``metrics`` by name, None where there is no value.
 
     ``rollout/…`` are means over the batch's answers, ``seconds/…`` times, the others means over the optimizer's steps.
@@ -34,8 +38,8 @@ class Update(Record):
     metrics: dict[str, float | None]
 
 
-class Shown(Record):
-    """An answer token by token: ``tokens`` (text), the reward placed at each, its value and its advantage."""
+class TokenTrace(Record):
+    """An answer token by token: ``tokens`` (text), the reward placed at each, its KL, its value and its advantage."""
 
     id: str
     step: int
@@ -53,17 +57,17 @@ class Shown(Record):
     status: str
 
 
-def read_log(folder: Path) -> JsonLines[Update]:
-    """The training log of a stage."""
-    return JsonLines(folder / LOG, Update)
+def read_rl_log(folder: Path) -> JsonLines[BatchRecord]:
+    """The training log of a folder."""
+    return JsonLines(folder / LOG, BatchRecord)
 
 
-def read_shown(folder: Path) -> JsonLines[Shown]:
+def read_traces(folder: Path) -> JsonLines[TokenTrace]:
     """The answers that were kept token by token."""
-    return JsonLines(folder / SHOWN, Shown)
+    return JsonLines(folder / TRACES, TokenTrace)
 
 
-class Clock:
+class Stopwatch:
     """Seconds by what they were spent on; a GPU is waited for."""
 
     def __init__(self) -> None:
@@ -82,51 +86,51 @@ class Clock:
         return time.perf_counter()
 
 
-def facts(judged: Judged) -> dict[str, list[float]]:
+def rollout_facts(batch: ScoredBatch) -> dict[str, list[float]]:
     """What is logged of each answer, by name; NaN where it has no such thing."""
-    nan = float("nan")
+    nan, rollouts = float("nan"), batch.rollouts
 
     def reward(name: str) -> list[float]:
-        values = [getattr(s.reward, name) if s.reward else None for s in judged.scored]
+        values = [getattr(r.reward, name) if r.reward else None for r in rollouts]
         return [nan if value is None else float(value) for value in values]
 
-    counted = [s.verdict.status != "infra" for s in judged.scored]
+    verdicts = [r.refinement.verdict for r in rollouts]
     return {
         "reward": reward("total"), "code reward": reward("code"), "explanation reward": reward("explanation"),
         "s_cb": reward("s_cb"), "s_ut": reward("s_ut"), "s_ex": reward("s_ex"),
-        "guarded": [nan if s.reward is None else float(bool(s.reward.guards)) for s in judged.scored],
-        "repaired": [float(s.verdict.passed) if ok else nan for s, ok in zip(judged.scored, counted, strict=True)],
-        "unscored": [float(s.reward is None) for s in judged.scored],
-        "invalid": [float(not s.answer.valid) for s in judged.scored],
-        "tokens": [float(s.answer.tokens) for s in judged.scored],
+        "repaired": [nan if verdict.status == "infra" else float(verdict.passed) for verdict in verdicts],
+        "unscored": [float(r.reward is None) for r in rollouts],
+        "invalid": [float(not r.answer.valid) for r in rollouts],
+        "tokens": [float(r.answer.tokens) for r in rollouts],
         "explanation tokens": [
-            float(s.answer.explanation_tokens) if s.answer.explanation is not None else nan for s in judged.scored
+            nan if r.answer.explanation is None else float(r.answer.explanation_tokens) for r in rollouts
         ],
     }  # fmt: skip
 
-KEPT = {  # trl's names and ours
+
+NAMES = {  # trl's names and ours
     "entropy": "entropy", "clip_ratio/region_mean": "clip fraction", "clip_ratio/low_mean": "clipped low",
     "clip_ratio/high_mean": "clipped high", "completions/clipped_ratio": "unfinished", "grad_norm": "gradient norm",
     "learning_rate": "learning rate", "loss": "loss", "num_tokens": "tokens seen", "kl": "kl a token",
 }  # fmt: skip
 
 
-class Recorder(TrainerCallback):
+class RLLogCallback(TrainerCallback):
     """Writes log, answers and progress, from the first process only; stops the training when the trainer says so."""
 
-    def __init__(self, folder: Path, steps: int, updates: int, shown: int) -> None:
-        self.folder, self.steps, self.updates, self.shown = folder, steps, updates, shown
-        self.trainer: Any = None  # set once it is made
-        self.log: JsonLines[Update] | None = None
-        self.answers: JsonLines[Shown] | None = None
+    def __init__(self, folder: Path, p: Params, trainer: RepairTrainer) -> None:
+        self.folder, self.steps, self.updates, self.trainer = folder, p.ppo_steps, trainer.updates, trainer
+        self.log: JsonLines[BatchRecord] | None = None
+        self.traces: JsonLines[TokenTrace] | None = None
         self.progress: Progress | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
-            self.log, self.answers = read_log(self.folder), read_shown(self.folder)
-            for lines in (self.log, self.answers):
+            self.log, self.traces = read_rl_log(self.folder), read_traces(self.folder)
+            for lines in (self.log, self.traces):
                 lines.append(())  # a line that a kill tore must not stay
-            self.progress = Progress(self.folder, self.steps, "batches of answers", state.global_step // self.updates)
+            label = f"{self.trainer.p.ppo_algorithm.upper()}: batches of answers"
+            self.progress = Progress(self.folder, self.steps, label, state.global_step // self.updates)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer.stopped and state.global_step % self.updates == 0:
@@ -136,39 +140,40 @@ class Recorder(TrainerCallback):
         if self.log is None or "loss" not in logs:
             return
         step = state.global_step // self.updates
-        metrics = {KEPT.get(name, name): value for name, value in logs.items() if name in KEPT or _ours(name)}
-        self.log.append([Update(id=str(step), step=step, metrics=metrics)])
-        self.answers.append(self._shown(step))
+        metrics = {NAMES.get(name, name): value for name, value in logs.items() if name in NAMES or _is_ours(name)}
+        self.log.append([BatchRecord(id=str(step), step=step, metrics=metrics)])
+        self.traces.append(self._traced(step))
         self.progress.advance()
 
-    def _shown(self, step: int) -> list[Shown]:
+    def _traced(self, step: int) -> list[TokenTrace]:
         """Some answers at random: those to one prompt lie together, and kinds of prompts come in a regular pattern."""
         latest, decode = self.trainer.latest, self.trainer.processing_class.decode
-        batch, rows = latest["batch"], []
-        answers = len(latest["scored"])
-        for row in sorted(random.Random(step).sample(range(answers), min(self.shown, answers))):
-            scored, asked = latest["scored"][row], latest["asked"][row]
+        batch, traces = latest["batch"], []
+        answers = len(latest["rollouts"])
+        for row in sorted(random.Random(step).sample(range(answers), min(TRACED, answers))):
+            rollout, asked = latest["rollouts"][row], latest["asked"][row]
             n = int(batch["completion_mask"][row].sum())
 
             def numbers(x: Any, row: int = row, n: int = n) -> tuple[float, ...]:
                 return tuple(round(value, 4) for value in x[row, :n].tolist())
 
             ids = batch["completion_ids"][row, :n].tolist()
-            rows.append(Shown(
+            traces.append(TokenTrace(
                 id=f"{step} {row}", step=step, **asked, tokens=tuple(decode([i]) for i in ids),
                 explanation_tokens=int(latest["explained"][row]), rewards=numbers(latest["rewards"]),
                 kl=numbers(latest["kl"]), values=numbers(batch["old_values"]), advantages=numbers(batch["advantages"]),
-                code_reward=scored.reward.code if scored.reward else None,
-                explanation_reward=scored.reward.explanation if scored.reward else None, status=scored.verdict.status,
+                code_reward=rollout.reward and rollout.reward.code,
+                explanation_reward=rollout.reward and rollout.reward.explanation,
+                status=rollout.refinement.verdict.status,
             ))  # fmt: skip
-        return rows
+        return traces
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.progress:
             self.progress.close()
 
 
-def _ours(name: str) -> bool:
+def _is_ours(name: str) -> bool:
     return name.startswith(("rollout/", "seconds/")) or name in ("ratio", "value loss", "beta", "explained variance")
 
 
@@ -182,13 +187,13 @@ CHANGES = {  # what is compared between the first and the last batches, and its 
 }  # fmt: skip
 
 
-def frame(log: Iterable[Update]) -> pd.DataFrame:
+def rl_log_table(log: Iterable[BatchRecord]) -> pd.DataFrame:
     """The log with a column for each metric, its batch in ``step``; columns that a batch lacks are NaN."""
     table = pd.DataFrame([{"step": row.step, **row.metrics} for row in log])
     return table.astype({name: float for name in table if name != "step"})
 
 
-def change(log: pd.DataFrame, share: float = 0.2) -> pd.DataFrame:
+def change_table(log: pd.DataFrame, share: float = 0.2) -> pd.DataFrame:
     """Each metric's mean over the first and the last ``share`` of the batches, and the difference with its interval."""
     few = max(1, round(len(log) * share))
     rows = []
@@ -210,15 +215,53 @@ def _difference(first: np.ndarray, last: np.ndarray, draws: int = 2000) -> dict[
     return {"difference": last.mean() - first.mean(), "low": low, "high": high}
 
 
-def headline(changes: pd.DataFrame) -> dict[str, float]:
-    """The differences that a run is remembered by."""
+def rl_gains(changes: pd.DataFrame) -> dict[str, float]:
+    """The differences that a run is remembered by, from a ``change_table``."""
     rows = changes.set_index("of answers")
     wanted = [row for row in ("R(e)", "R(r)", "repaired") if row in rows.index]
     return {f"{row} gained": round(float(rows.loc[row, "difference"]), 3) for row in wanted}
 
 
-def pick(answers: Iterable[Shown]) -> list[Shown]:
+def early_and_late(traces: Iterable[TokenTrace]) -> list[TokenTrace]:
     """An early and a late answer with an explanation if there are any, else without."""
-    every = list(answers)
-    explained = [answer for answer in every if answer.explain and answer.explanation_tokens > 1] or every
+    every = list(traces)
+    explained = [trace for trace in every if trace.explain and trace.explanation_tokens > 1] or every
     return [explained[0], explained[-1]] if len(explained) > 1 else explained
+
+
+def rl_card(p: Params, folder: Path) -> str:
+    """A Markdown card that says what the model is, how it was trained and what came of it."""
+    log = read_rl_log(folder).read()
+    few = max(1, len(log) // 10)
+    batches = "batch" if few == 1 else f"{few} batches"
+
+    def mean(rows: Sequence[BatchRecord], name: str) -> str:
+        values = [v for row in rows if (v := row.metrics.get(f"rollout/{name}")) is not None]
+        return f"{sum(values) / len(values):.2f}" if values else "–"
+
+    names = ("reward", "code reward", "explanation reward", "repaired", "kl", "invalid")
+    came = "\n".join(f"| {name} | {mean(log[:few], name)} | {mean(log[-few:], name)} |" for name in names)
+    settings = [name for name in Params.model_fields if name.startswith("ppo_")]
+    rows = "\n".join(f"| {name} | {getattr(p, name)} |" for name in (*settings, "method", "lora_rank", "lora_alpha"))
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [ledex, ppo, trl]
+---
+
+# {p.sft_model or p.model}, fine-tuned and then trained with two rewards to explain and repair its programs
+
+Run `{p.run}`, seed {p.seed}: {len(log)} batches of {p.ppo_batch} answers; wrong programs of {p.benchmark} ({p.split}).
+{(folder / STOPPED).read_text() if (folder / STOPPED).exists() else ""}
+| means over answers | first {batches} | last {batches} |
+|-|-|-|
+{came}
+
+| setting | |
+|-|-|
+{rows}
+
+Limits: rewarded are programs that pass their tests and resemble those that do, not programs proven right; nobody has
+read the explanations. A model trained with the simulated teacher is for testing the method. The base model's licence
+applies.
+"""

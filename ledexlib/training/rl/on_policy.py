@@ -1,4 +1,4 @@
-"""The fine-tuned model's own wrong programs, to learn repair from (``ppo_programs: own``).
+"""On-policy programs: the fine-tuned model's own wrong programs, to learn repair from (``ppo_programs: own``).
 
 The paper's prompts show wrong programs of the collection, which the base model wrote. What the trained model will be
 asked to repair are its own, which fail less often and in other ways; so it writes new ones for the same problems, as
@@ -9,71 +9,50 @@ did the collection's: an explanation can be rewarded for resembling only those o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from ledexlib.repair import collection as collect
-from ledexlib.models import prompts
-from ledexlib.repair import trajectories
-from ledexlib.runs.storage import JsonLines
-from ledexlib.runs.progress import Progress
-from ledexlib.models.interface import load_generator
-from ledexlib.models.local.generator import TransformersGenerator
-from ledexlib.params.layers import ParameterError
-from ledexlib.records import Judged, Problem, Refinement, Solution, Trajectory
-from ledexlib.params.vocabulary import Params
+from ledexlib import repair
+from ledexlib.models import solve_messages
+from ledexlib.models.local import TransformersGenerator
+from ledexlib.params import ParameterError, Params
+from ledexlib.records import Problem, Trajectory
+from ledexlib.runs import JsonLines, Progress, write_records
 
-FILES = {  # in the training's folder
-    "own_solutions.jsonl": Solution, "own_verdicts.jsonl": Judged,
-    "own_refinements.jsonl": Refinement, "own_refinement_verdicts.jsonl": Judged,
-}  # fmt: skip
-SOLUTIONS, VERDICTS, REFINEMENTS, REFINEMENT_VERDICTS = FILES
+FOLDER = "on_policy"  # in the training's folder: trajectories.jsonl, and the caches of completions and verdicts
 
 
-def write(problems: Sequence[Problem], model: Path, p: Params, folder: Path) -> None:
-    """Sample the model's programs for the problems, in its chat, and run them; what is there already stays.
+def _path(folder: Path) -> Path:
+    return folder / FOLDER / "trajectories.jsonl"
 
-    With references of the same program, have the teacher explain and repair the wrong ones, and run that.
+
+def write_on_policy_programs(problems: Sequence[Problem], model: Path, p: Params, folder: Path) -> None:
+    """Have the model write programs for the problems, in its chat; keep the wrong ones, once they all are there.
+
+    With references of the same program the teacher explains and repairs them.
     """
-
-    def progress(total: int, label: str, done: int = 0) -> Progress:
-        return Progress(folder, total, label, done)
-
-    found = {name: JsonLines(folder / name, record) for name, record in FILES.items()}
-    for lines in found.values():
-        lines.append(())  # cuts off what a kill tore
-    solutions, refinements = found[SOLUTIONS], found[REFINEMENTS]
-    if len(solutions) < p.n_solutions * len(problems):  # else the model need not be loaded
-        generator = TransformersGenerator(model, name=model.parent.name)
-        collect.sample_solutions(problems, prompts.solve_messages, generator, p, solutions, progress)
-    collect.judge(solutions.read(), problems, p, found[VERDICTS], progress)
+    if _path(folder).exists():
+        return
+    caches, progress, name = folder / FOLDER, partial(Progress, folder), model.parent.name
+    load = partial(TransformersGenerator, model, name=name)
+    policy = repair.model_completions(p, caches, progress, name, load)
+    verdicts = repair.VerdictCache(p, caches / "verdicts.jsonl", progress)
+    wrong = repair.wrong_solutions(repair.draft_solutions(problems, p.n_solutions, solve_messages, policy, verdicts))
+    refinements = []
     if p.reward_references == "solution":
-        wrong = _wrong(folder)
-        if len(refinements) < p.n_refinements * len(wrong):
-            teacher = load_generator("teacher", p, folder / "own_teacher_requests.jsonl")
-            collect.ask_teacher(wrong, problems, teacher, p, refinements, progress)
-        collect.judge(refinements.read(), problems, p, found[REFINEMENT_VERDICTS], progress)
+        teacher, ask = repair.teacher_completions(p, caches, progress), repair.teacher_requests(p)
+        refinements = repair.repair_solutions(wrong, problems, p.n_refinements, "explain", ask, teacher, verdicts)
+    write_records(_path(folder), repair.assemble(wrong, refinements))
 
 
-def take_over(earlier: Path, folder: Path) -> None:
-    """Copy the records of a folder that ``write`` filled with the same model, problems and settings."""
-    for name, record in FILES.items():
-        JsonLines(folder / name, record).append(JsonLines(earlier / name, record))
+def copy_on_policy_programs(earlier: Path, folder: Path) -> None:
+    """Take over programs that another training's folder has, written with the same model, problems and settings."""
+    if _path(earlier).exists() and not _path(folder).exists():
+        write_records(_path(folder), JsonLines(_path(earlier), Trajectory, complete=True))
 
 
-def read(folder: Path) -> list[Trajectory]:
-    """The different wrong programs that ``write`` left in the folder, each with the teacher's refinements, if any."""
-    if not (folder / VERDICTS).exists():
-        raise ParameterError(f"ppo_programs: own needs {folder / VERDICTS}: run the first cells of 05_ppo")
-    return trajectories.assemble(_wrong(folder), _judged(folder, REFINEMENTS, REFINEMENT_VERDICTS))
-
-
-def _wrong(folder: Path) -> list[Solution]:
-    return collect.wrong_ones(collect.unique(_judged(folder, SOLUTIONS, VERDICTS)))
-
-
-def _judged(folder: Path, programs: str, verdicts: str) -> list:
-    """Programs with their verdicts; none if none were made."""
-    if not (folder / programs).exists():
-        return []
-    records = [JsonLines(folder / name, FILES[name], complete=True).read() for name in (programs, verdicts)]
-    return collect.with_verdicts(*records)
+def read_on_policy_programs(folder: Path) -> list[Trajectory]:
+    """The different wrong programs that were written in the folder, each with the teacher's refinements, if any."""
+    if not _path(folder).exists():
+        raise ParameterError(f"ppo_programs: own needs {_path(folder)}: run the first cells of 05_ppo")
+    return JsonLines(_path(folder), Trajectory, complete=True).read()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ledexlib.models.answers import locate_answer, unify_lines
+from ledexlib.models import locate_answer, unify_lines
 from ledexlib.records import Problem
 
 Decode = Callable[[Sequence[int]], str]  # token ids to text, special tokens left out

@@ -2,8 +2,7 @@
 
 trl 1.16 has log-probabilities, the clipped loss, vLLM, LoRA, checkpoints and distribution; here are the rewards of two
 segments, the KL penalty inside the reward, and sampling that does not depend on the processes; the value head is in
-``value_trainer``. The overridden methods are private, so trl is pinned, and tests/test_ppo_trainer.py fails loudly on
-another version.
+``value_trainer``. The overridden methods are private, so trl is pinned, and a test fails loudly on another version.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig
 from trl.models import unwrap_model_for_generation
 
-from ledexlib.training.rl import advantages as adv
-from ledexlib.training.rl.kl_control import KLController, Watch
-from ledexlib.models.local.generator import Sampled, TransformersGenerator
-from ledexlib.params.layers import ParameterError
-from ledexlib.training.rl.log import Clock, facts
+from ledexlib.models.local import SampledTokens, TransformersGenerator
+from ledexlib.params import ParameterError, Params
 from ledexlib.records import Sampling
-from ledexlib.training.rl.scoring import Judge, Judged, Scored, two_rewards
+from ledexlib.training.rl import advantages as adv
+from ledexlib.training.rl.kl_control import EarlyStopping, KLController
+from ledexlib.training.rl.log import Stopwatch, rollout_facts
 from ledexlib.training.rl.rounds import Episode, continuation, play
+from ledexlib.training.rl.scoring import RolloutScorer, ScoredBatch, ScoredRollout, segment_rewards
 from ledexlib.training.rl.value_trainer import ValueTrainer
-from ledexlib.params.vocabulary import Params
 
 STATE = "ppo_state.json"
 BEST = "best"
+VALUE_COEF = 0.5  # weight of the value's loss
 
 
 class RepairTrainer(ValueTrainer):
@@ -50,21 +49,19 @@ class RepairTrainer(ValueTrainer):
 
     def __init__(
         self, model: PreTrainedModel, p: Params, args: GRPOConfig, train_dataset: Dataset,
-        tokenizer: PreTrainedTokenizerBase, judge: Judge, peft_config: LoraConfig | None = None,
+        tokenizer: PreTrainedTokenizerBase, scorer: RolloutScorer, peft_config: LoraConfig | None = None,
     ) -> None:  # fmt: skip
         super().__init__(model, p, self.total_reward, args, train_dataset, tokenizer, peft_config)
-        self.judge = judge
+        self.scorer = scorer
         self.is_ppo = self.head is not None
-        self.kl = KLController(
-            p.ppo_kl_coef, p.ppo_kl_target if p.ppo_kl == "adaptive" else None, p.ppo_kl_horizon
-        )
-        self.watch = Watch(p.ppo_stop_kl, p.ppo_stop_drop)
+        self.updates = p.ppo_minibatches * p.ppo_epochs  # steps of the optimizer for each batch of answers
+        self.kl, self.stopping = KLController(p.ppo_kl_coef, p.ppo_kl_target), EarlyStopping(p.ppo_stop_kl)
         self.stopped: str | None = None  # why, if early
         self.latest: dict[str, Any] = {}  # the latest batch of rollouts, for those who record samples
-        self.clock = Clock()
+        self.clock = Stopwatch()
         self._asked: list[dict[str, Any]] = []
         self._episodes: list[Episode] = []  # of several rounds
-        self._judging: Future[Judged] | None = None
+        self._scoring: Future[ScoredBatch] | None = None
         self._sampler: TransformersGenerator | None = None
         if p.ppo_rounds > 1:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
@@ -74,16 +71,16 @@ class RepairTrainer(ValueTrainer):
     # Rollouts
 
     def total_reward(self, prompts: Sequence, completions: Sequence, **_: Any) -> list[float | None]:
-        """trl's reward function: R(e) + R(r), or None. The judge has worked since the answers were there."""
+        """trl's reward function: R(e) + R(r), or None. Scoring has gone on since the answers were there."""
         with self.clock("waiting for rewards"):
-            judged = self._judging.result()
-        return [s.reward.total if s.reward else None for s in judged.scored]
+            scored = self._scoring.result()
+        return [r.reward.total if r.reward else None for r in scored.rollouts]
 
     def _generate(self, prompts: list) -> tuple:
         with self.clock("generation"):
             result = super()._generate(prompts)
         answers = [episode.answer for episode in self._episodes] or result[1]
-        self._judging = self.judge.start(self._asked, answers)
+        self._scoring = self.scorer.start(self._asked, answers)
         return result
 
     def _play(self, messages: list, _trainer: Any) -> dict[str, Any]:
@@ -97,7 +94,7 @@ class RepairTrainer(ValueTrainer):
 
     def _reply(self, rows: Sequence[int], episodes: list[Episode]) -> list[list[int] | None]:
         """What is said to answers that failed, if they came to their end and a further one has room."""
-        found = self.judge.feedback([self._asked[row] for row in rows], [episode.answer for episode in episodes])
+        found = self.scorer.feedback([self._asked[row] for row in rows], [episode.answer for episode in episodes])
         replies: list[list[int] | None] = []
         for episode, text in zip(episodes, found, strict=True):
             end, said = continuation(self._tokenizer, text) if text is not None else (None, [])
@@ -116,7 +113,7 @@ class RepairTrainer(ValueTrainer):
         sampled = self._sample(range(len(prompt_ids)), prompt_ids, 0)
         return [s.ids for s in sampled], None if self.args.bf16 else [s.logps for s in sampled]
 
-    def _sample(self, rows: Sequence[int], contexts: list[list[int]], number: int) -> list[Sampled]:
+    def _sample(self, rows: Sequence[int], contexts: list[list[int]], number: int) -> list[SampledTokens]:
         """Answers to these rows' contexts in the round of this number, from 0."""
         first, later = self.accelerator.process_index * len(self._asked), [number] * (number > 0)
         seeds = [(self.args.seed, self.state.global_step, first + row, *later) for row in rows]
@@ -139,19 +136,19 @@ class RepairTrainer(ValueTrainer):
                 sampled = batch.get("sampling_per_token_logps")
                 forward = self.is_ppo or sampled is None  # values come from a forward alone
                 batch["old_per_token_logps"] = self._policy_logps(batch) if forward else sampled
-        judged = self._judging.result()
-        self._add_advantages(batch, judged.scored)
-        self._log_rollouts(batch, judged)
+        scored = self._scoring.result()
+        self._add_advantages(batch, scored.rollouts)
+        self._log_rollouts(batch, scored)
         return batch
 
     # From rewards to advantages
 
-    def _add_advantages(self, batch: dict[str, Any], scored: list[Scored]) -> None:
+    def _add_advantages(self, batch: dict[str, Any], rollouts: list[ScoredRollout]) -> None:
         """Replace trl's scalar advantages by one for each token, and add returns, old values and what is learned."""
         device, mask = self.accelerator.device, batch["completion_mask"]
-        rewards = two_rewards(scored, self.p.explanation_weight)
+        rewards = segment_rewards(rollouts, self.p.explanation_weight)
         explanation, code = (torch.tensor(x, device=device) for x in rewards)
-        explained = torch.tensor([s.answer.explanation_tokens for s in scored], device=device)
+        explained = torch.tensor([r.answer.explanation_tokens for r in rollouts], device=device)
         if self._episodes:  # the earlier rounds lead to the last explanation
             starts = torch.tensor([episode.start for episode in self._episodes], device=device)
             explained = explained + starts * (explained > 0)
@@ -170,7 +167,7 @@ class RepairTrainer(ValueTrainer):
             scores = self._group_scores(explanation, code)
             targets = adv.grpo_targets(*scores, explained, mask, self.p.ppo_credit, self.p.ppo_gamma)
         a = targets.advantages
-        if self.is_ppo and self.p.ppo_whiten:
+        if self.is_ppo:
             parts = [learn] if self.p.ppo_credit == "single" else [learn * segment, learn * ~segment]
             for part in parts:
                 a = adv.whiten(a, part, self._sum)
@@ -178,8 +175,8 @@ class RepairTrainer(ValueTrainer):
             advantages=a * learn, returns=targets.returns * learn, old_values=targets.values * learn, learn=learn
         )
         self.latest = {
-            "batch": batch, "rewards": targets.rewards, "kl": kl, "explained": explained, "scored": scored,
-            "asked": self._asked,
+            "batch": batch, "rewards": targets.rewards, "kl": kl, "explained": explained,
+            "rollouts": rollouts, "asked": self._asked,
         }  # fmt: skip
 
     def _group_scores(self, explanation: Tensor, code: Tensor) -> list[Tensor]:
@@ -188,7 +185,7 @@ class RepairTrainer(ValueTrainer):
             explanation, code = torch.zeros_like(code), code + explanation.nan_to_num()
         here = slice(self.accelerator.process_index * len(code), (self.accelerator.process_index + 1) * len(code))
         rewards = [self.accelerator.gather(x) for x in (explanation, code)]
-        return [adv.group_scores(x, self.num_generations, self.p.ppo_group_scale)[here] for x in rewards]
+        return [adv.group_scores(x, self.num_generations)[here] for x in rewards]
 
     # Learning
 
@@ -201,7 +198,7 @@ class RepairTrainer(ValueTrainer):
             loss = super()._compute_loss(model, inputs)
             self.beta = beta
             if self.is_ppo:
-                loss = loss + self.p.ppo_value_coef * self._value_loss(inputs)
+                loss = loss + VALUE_COEF * self._value_loss(inputs)
         learn = inputs["learn"]
         ratio = (self._logps[-1] - inputs["old_per_token_logps"]).exp()
         self._note("ratio", self._mean(ratio, learn))
@@ -210,7 +207,7 @@ class RepairTrainer(ValueTrainer):
     def _value_loss(self, inputs: dict[str, Any]) -> Tensor:
         """The mean over the optimizer step's tokens, divided among micro-batches and processes as trl's loss is."""
         values, learn = self._values[-1], inputs["learn"]
-        per_token = adv.value_loss(values, inputs["old_values"], inputs["returns"], self.p.ppo_value_clip) * learn
+        per_token = adv.value_loss(values, inputs["returns"]) * learn
         self._note("value loss", self._mean(per_token.detach(), learn))
         tokens = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes
         return per_token.sum() / (tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation)
@@ -228,17 +225,17 @@ class RepairTrainer(ValueTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save:
-            state = {"kl": asdict(self.kl), "watch": asdict(self.watch)}
+            state = {"kl": asdict(self.kl), "stopping": asdict(self.stopping)}
             (Path(output_dir or self.args.output_dir) / STATE).write_text(json.dumps(state), encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         state = json.loads((Path(resume_from_checkpoint) / STATE).read_text(encoding="utf-8"))
-        self.kl, self.watch = KLController(**state["kl"]), Watch(**state["watch"])
+        self.kl, self.stopping = KLController(**state["kl"]), EarlyStopping(**state["stopping"])
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """trl's; the best policy so far is kept beside the newest checkpoint, as links to its files."""
-        best = self.watch.is_best()
+        best = self.stopping.is_best()
         super()._save_checkpoint(model, trial)
         if best and self.args.should_save:
             newest = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
@@ -258,14 +255,15 @@ class RepairTrainer(ValueTrainer):
     def _note(self, name: str, value: float) -> None:
         self._metrics["train" if self.model.training else "eval"][name].append(value)
 
-    def _log_rollouts(self, batch: dict[str, Any], judged: Judged) -> None:
+    def _log_rollouts(self, batch: dict[str, Any], scored: ScoredBatch) -> None:
         """Note what the answers are worth, steer β by their KL, and stop if they have gone astray."""
         device = self.accelerator.device
-        per_answer = {name: torch.tensor(x, dtype=torch.float64, device=device) for name, x in facts(judged).items()}
+        facts = rollout_facts(scored)
+        if self._episodes:
+            facts["rounds"] = [float(episode.rounds) for episode in self._episodes]
+        per_answer = {name: torch.tensor(x, dtype=torch.float64, device=device) for name, x in facts.items()}
         if "ref_per_token_logps" in batch:
             per_answer["kl"] = self.latest["kl"].sum(1).double()
-        if self._episodes:
-            per_answer["rounds"] = torch.tensor([e.rounds for e in self._episodes], dtype=torch.float64, device=device)
         found = {name: self.accelerator.gather(x).nanmean().item() for name, x in sorted(per_answer.items())}
         for name, value in found.items():
             self._note(f"rollout/{name}", value)
@@ -273,10 +271,10 @@ class RepairTrainer(ValueTrainer):
         if self.is_ppo:
             explained = adv.explained_variance(batch["old_values"], batch["returns"], batch["learn"], self._sum)
             self._note("explained variance", explained)
-        self.clock.seconds.update(verification=judged.verification, similarity=judged.similarity)  # adds
-        kl, answers = found.get("kl", math.nan), len(judged.scored) * self.accelerator.num_processes
+        self.clock.seconds.update(verification=scored.verification, similarity=scored.similarity)  # adds
+        kl, answers = found.get("kl", math.nan), len(scored.rollouts) * self.accelerator.num_processes
         self.kl.update(kl, answers)
-        self.stopped = self.watch.see(found["reward"], kl)
+        self.stopped = self.stopping.see(found["reward"], kl)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """trl's, with the seconds that each part of the updates took since the last log."""

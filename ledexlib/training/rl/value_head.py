@@ -21,23 +21,20 @@ FILE = "value_head.safetensors"
 
 
 class ValueHead(nn.Module):
-    """V = w·h + b in float32, zero at first; ``detached`` keeps the value's gradient out of the policy.
+    """V = w·h + b in float32, zero at first; its gradient does not reach the policy.
 
     Its weights are bare parameters, no ``nn.Linear``: adapters for "all linear layers" must not adapt it.
     """
 
-    def __init__(self, hidden_size: int, detached: bool = True) -> None:
+    def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(hidden_size))
         self.bias = nn.Parameter(torch.zeros(()))
-        self.detached = detached
         self._record: list[Tensor] | None = None
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Values (B, L) of hidden states (B, L, d)."""
-        if self.detached:
-            hidden = hidden.detach()
-        return (hidden.float() * self.weight).sum(-1) + self.bias
+        return (hidden.detach().float() * self.weight).sum(-1) + self.bias
 
     @contextmanager
     def recording(self) -> Iterator[list[Tensor]]:
@@ -53,9 +50,9 @@ class ValueHead(nn.Module):
             self._record.append(self(output.last_hidden_state))
 
 
-def attach(model: PreTrainedModel, detached: bool = True) -> ValueHead:
+def attach(model: PreTrainedModel) -> ValueHead:
     """Give a causal language model a value head, its submodule ``value_head``; do this before adapters are added."""
-    head = ValueHead(model.config.get_text_config().hidden_size, detached).to(model.device)
+    head = ValueHead(model.config.get_text_config().hidden_size).to(model.device)
     model.add_module(NAME, head)
     model.base_model.register_forward_hook(head._hook)
     return head

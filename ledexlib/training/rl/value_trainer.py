@@ -1,7 +1,7 @@
 """trl's GRPOTrainer with a value head on the policy, positions that are exact for every model, and little padding.
 
 Log-probabilities come with the values of the same forward; the head has a learning rate and a gradient clip of its own,
-and is saved beside the model. The overridden methods are private: see ``ledexlib.ppo_trainer``.
+and is saved beside the model. The overridden methods are private: see ``trainer``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
+from ledexlib.params import Params
 from ledexlib.training.rl import value_head
-from ledexlib.params.vocabulary import Params
 
 
 def grouped(lengths: Tensor, size: int, parts: int) -> Tensor:
@@ -44,7 +44,7 @@ class ValueTrainer(GRPOTrainer):
         tokenizer: PreTrainedTokenizerBase, peft_config: LoraConfig | None = None,
     ) -> None:  # fmt: skip
         self.p = p
-        self.head = value_head.attach(model, p.ppo_value_detached) if p.ppo_algorithm == "ppo" else None
+        self.head = value_head.attach(model) if p.ppo_algorithm == "ppo" else None
         self._values: list[Tensor | None] = []
         self._logps: list[Tensor] = []
         value_head.positions_from_mask(model)

@@ -1,8 +1,8 @@
-"""What supervised fine-tuning learns from (paper section 2): verified trajectories as conversations.
+"""The examples of supervised fine-tuning (paper section 2): verified trajectories as conversations.
 
-Three kinds of example: *generation*, a problem answered by a correct first program; *refine*, a wrong program with its
-feedback answered by a correct refinement; *explain_refine*, the same answered by the explanation and the refinement.
-The last turn of a conversation is the answer, the only part with loss.
+Three kinds: *generation*, a problem answered by a correct first program; *refine*, a wrong program with its feedback
+answered by a correct refinement; *explain_refine*, the same answered by the explanation and the refinement. The last
+turn of a conversation is the answer, the only part with loss.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ from typing import Literal, NamedTuple, get_args
 
 import pandas as pd
 
-from ledexlib.models import prompts
-from ledexlib.params.layers import ParameterError
-from ledexlib.models.prompts import Message
+from ledexlib.models import Message, answer_text, refine_messages, solve_messages
+from ledexlib.params import ParameterError, Params
 from ledexlib.records import Problem, Record, Trajectory, content_id
-from ledexlib.params.vocabulary import Params
 
 Kind = Literal["generation", "refine", "explain_refine"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-class Example(Record):
+class SFTExample(Record):
     """A conversation whose last turn is learned; ``copies`` times an epoch, ``tokens`` long (0: not counted yet)."""
 
     id: str
@@ -44,47 +42,47 @@ class Example(Record):
         return list(self.messages[-1:])
 
 
-class Split(NamedTuple):
-    """The examples of a run. Those that do not fit the model are in none of the other two."""
+class SFTExamples(NamedTuple):
+    """The examples of a training. Those that are longer than ``sft_max_length`` are in none of the other two lists."""
 
-    train: list[Example]
-    held_out: list[Example]
-    too_long: list[Example]
+    train: list[SFTExample]
+    held_out: list[SFTExample]
+    too_long: list[SFTExample]
 
 
-def examples(trajectories: Iterable[Trajectory], problems: Iterable[Problem]) -> list[Example]:
+def conversations(trajectories: Iterable[Trajectory], problems: Iterable[Problem]) -> list[SFTExample]:
     """Every example that verified trajectories give, equal conversations once, in the trajectories' order."""
     by_task = {problem.task_id: problem for problem in problems}
-    found: dict[str, Example] = {}
+    found: dict[str, SFTExample] = {}
 
     def add(kind: Kind, t: Trajectory, messages: list[Message]) -> None:
         name = content_id(kind, messages)
-        found.setdefault(name, Example(
+        found.setdefault(name, SFTExample(
             id=name, kind=kind, task_id=t.solution.task_id, solution_id=t.id, messages=tuple(messages)
         ))  # fmt: skip
 
     for t in trajectories:
-        problem, wrong, verdict = by_task[t.solution.task_id], t.solution.code, t.solution.verdict
-        if verdict.passed:
-            add("generation", t, prompts.solve_messages(problem, prompts.answer_text(None, wrong)))
+        problem, solution = by_task[t.solution.task_id], t.solution
+        if solution.verdict.passed:
+            add("generation", t, solve_messages(problem, answer_text(None, solution.code)))
             continue
         for r in t.correct:
-            direct = prompts.answer_text(None, r.code)
-            add("refine", t, prompts.refine_messages(problem, wrong, verdict.feedback, False, direct))
+            direct = answer_text(None, r.code)
+            add("refine", t, refine_messages(problem, solution.code, solution.told, False, direct))
             if r.explanation:
-                explained = prompts.answer_text(r.explanation, r.code)
-                add("explain_refine", t, prompts.refine_messages(problem, wrong, verdict.feedback, True, explained))
+                explained = answer_text(r.explanation, r.code)
+                add("explain_refine", t, refine_messages(problem, solution.code, solution.told, True, explained))
     return list(found.values())
 
 
-def capped(found: Sequence[Example], cap: int | None, seed: int) -> list[Example]:
+def capped(found: Sequence[SFTExample], cap: int | None, seed: int) -> list[SFTExample]:
     """At most ``cap`` examples of each kind for each problem, spread over its solutions; order is kept.
 
     A solution's second example is taken only after the first ones of all the problem's solutions.
     """
     if cap is None:
         return list(found)
-    groups: dict[tuple[str, str], list[Example]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[SFTExample]] = defaultdict(list)
     for example in _shuffled(found, f"cap {seed}"):
         groups[example.task_id, example.kind].append(example)
     kept: set[str] = set()
@@ -99,7 +97,7 @@ def capped(found: Sequence[Example], cap: int | None, seed: int) -> list[Example
     return [example for example in found if example.id in kept]
 
 
-def weighted(found: Sequence[Example], weights: dict[Kind, float], seed: int) -> list[Example]:
+def weighted(found: Sequence[SFTExample], weights: dict[Kind, float], seed: int) -> list[SFTExample]:
     """The examples with their copies an epoch: a weight of 2.25 gives each 2, and a random quarter of them 3.
 
     A weight of 0 leaves the kind out.
@@ -112,7 +110,7 @@ def weighted(found: Sequence[Example], weights: dict[Kind, float], seed: int) ->
     return [e.model_copy(update={"copies": n}) for e, n in zip(found, copies, strict=True) if n]
 
 
-def held_out_tasks(found: Iterable[Example], share: float, seed: int) -> set[str]:
+def held_out_tasks(found: Iterable[SFTExample], share: float, seed: int) -> set[str]:
     """The problems kept for the held-out loss: this share of them, at least one if any (and never the only one)."""
     tasks = sorted({example.task_id for example in found})
     if share == 0 or len(tasks) < 2:
@@ -121,16 +119,16 @@ def held_out_tasks(found: Iterable[Example], share: float, seed: int) -> set[str
     return set(tasks[: min(len(tasks) - 1, max(1, round(share * len(tasks))))])
 
 
-def build(
+def build_examples(
     trajectories: Iterable[Trajectory], problems: Iterable[Problem], count: Callable[[Sequence[Message]], int],
     p: Params,
-) -> Split:  # fmt: skip
-    """The examples of a run: what fits, capped, weighted and divided by problem into training and held-out data.
+) -> SFTExamples:  # fmt: skip
+    """The examples of a training: what fits, capped, weighted and divided by problem into training and held-out data.
 
     ``count`` gives the tokens of a conversation. Raises ParameterError if nothing is left to train on.
     """
     weights: dict[Kind, float] = {kind: getattr(p, f"sft_{kind}") for kind in KINDS}
-    wanted = [example for example in examples(trajectories, problems) if weights[example.kind]]
+    wanted = [example for example in conversations(trajectories, problems) if weights[example.kind]]
     counted = [example.model_copy(update={"tokens": count(example.messages)}) for example in wanted]
     too_long = [example for example in counted if example.tokens > p.sft_max_length]
     fitting = [example for example in counted if example.tokens <= p.sft_max_length]
@@ -141,10 +139,10 @@ def build(
         reason = f"all {len(too_long)} examples are longer than sft_max_length" if too_long else "none was collected"
         raise ParameterError(f"no example to train on for {weights}: {reason}")
     held_out = [e.model_copy(update={"copies": 1}) for e in chosen if e.task_id in apart]
-    return Split(train, held_out, too_long)
+    return SFTExamples(train, held_out, too_long)
 
 
-def order(lengths: Sequence[int], copies: Sequence[int], batch: int, epochs: float, seed: int) -> list[int]:
+def training_order(lengths: Sequence[int], copies: Sequence[int], batch: int, epochs: float, seed: int) -> list[int]:
     """The examples' numbers in the order of training: ``epochs`` random passes, each batch sorted by length.
 
     Sorting inside a batch puts examples of similar length on the device together, so that little is padded, and leaves
@@ -160,11 +158,11 @@ def order(lengths: Sequence[int], copies: Sequence[int], batch: int, epochs: flo
     return [number for part in batches for number in sorted(part, key=lambda n: -lengths[n])]
 
 
-def table(split: Split) -> pd.DataFrame:
+def example_table(examples: SFTExamples) -> pd.DataFrame:
     """What is trained on, held out and left out as too long, by kind; ``seen`` and ``tokens`` are an epoch's."""
     rows = []
     for kind in KINDS:
-        train, held_out, too_long = ([e for e in part if e.kind == kind] for part in split)
+        train, held_out, too_long = ([e for e in part if e.kind == kind] for part in examples)
         rows.append({
             "kind": kind,
             "examples": len(train),
@@ -178,13 +176,13 @@ def table(split: Split) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def lengths(split: Split) -> pd.DataFrame:
+def example_lengths(examples: SFTExamples) -> pd.DataFrame:
     """Kind and tokens of every example, those that are too long included."""
-    rows = [(e.kind, e.tokens) for part in split for e in part]
+    rows = [(e.kind, e.tokens) for part in examples for e in part]
     return pd.DataFrame(rows, columns=["kind", "tokens"])
 
 
-def _shuffled(found: Sequence[Example], seed: str) -> list[Example]:
+def _shuffled(found: Sequence[SFTExample], seed: str) -> list[SFTExample]:
     shuffled = list(found)
     random.Random(seed).shuffle(shuffled)
     return shuffled

@@ -16,14 +16,27 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
 
-from ledexlib.training.rl import setup as ppo
-from ledexlib.training.rl import log as ppo_log
-from ledexlib.training.rl import value_head
-from ledexlib.training.rl.advantages import explanation_mask
-from ledexlib.params.layers import ParameterError
+from ledexlib.__main__ import main
+from ledexlib.params import ParameterError
 from ledexlib.records import Verdict
-from ledexlib.rewards.rewards import Reward
-from ledexlib.training.rl.scoring import Judged, Scored
+from ledexlib.rewards import Reward
+from ledexlib.training import check_rl
+from ledexlib.training.rl import (
+    advantages,
+    build_prompts,
+    load_sources,
+    read_rl_log,
+    read_traces,
+    rl_log_table,
+    train_policy,
+    value_head,
+)
+from ledexlib.training.rl import (
+    trainer as trainer_module,
+)
+from ledexlib.training.rl.advantages import explanation_mask
+from ledexlib.training.rl.policy import rl_process, rl_trainer
+from ledexlib.training.rl.scoring import ScoredBatch, ScoredRollout
 from ledexlib.training.rl.segments import Segmented
 from ledexlib.training.rl.value_trainer import grouped
 
@@ -43,8 +56,9 @@ def models(tmp_path_factory):
 
 def make(models, folder, kind="llama", **values):
     p = tiny_runs.make_run(folder, models(kind), **values)
-    ppo.check(p)
-    return ppo.make_trainer(p, folder / "05_ppo", ppo.sources(p, folder / "05_ppo"))
+    check_rl(p)
+    sources = load_sources(p, folder / "05_ppo")
+    return rl_trainer(p, folder / "05_ppo", sources, build_prompts(sources, p))
 
 
 def rollout(trainer):
@@ -93,7 +107,7 @@ def test_left_padded_log_probabilities_and_values_equal_unpadded_ones(models, tm
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "starcoder2", "gpt_bigcode"])
 def test_prompts_that_are_read_once_give_the_values_and_gradients_of_whole_rows(models, tmp_path, kind):
     """Two prompts of different lengths with three answers each, against plain forwards of unpadded rows."""
-    trainer = make(models, tmp_path / "r", kind, ppo_value_detached=False)
+    trainer = make(models, tmp_path / "r", kind)
     torch.nn.init.normal_(trainer.head.weight)
     torch.manual_seed(0)
     prompts = [torch.randint(10, 250, (n,)) for n in (9, 4)]
@@ -112,7 +126,9 @@ def test_prompts_that_are_read_once_give_the_values_and_gradients_of_whole_rows(
         out = plain(torch.cat([prompt, answer])[None], output_hidden_states=True)
         expected = out.logits[0, len(prompt) - 1 : -1].log_softmax(-1).gather(-1, answer[:, None])[:, 0]
         assert (logps[row, : len(answer)] - expected).abs().max() < 1e-5
-        (expected + out.hidden_states[-1][0, len(prompt) - 1 : -1] @ head).sum().backward()
+        values = out.hidden_states[-1][0, len(prompt) - 1 : -1] @ head
+        assert (trainer._values[-1][row, : len(answer)] - values).abs().max() < 1e-4
+        expected.sum().backward()
     own = dict(value_head.without_value_head(trainer.model.named_parameters()))
     for name, weight in plain.named_parameters():
         assert torch.allclose(own[name].grad, weight.grad, atol=1e-4, rtol=1e-4), name
@@ -157,9 +173,10 @@ def test_the_samplers_log_probabilities_are_those_of_a_forward(models, tmp_path,
 # The loss
 
 
-def test_with_one_segment_the_loss_is_trls(models, tmp_path):
+def test_with_one_segment_the_loss_is_trls(models, tmp_path, monkeypatch):
     """Equal advantages for all tokens of an answer, no value loss: GRPOTrainer's loss for the same batch."""
-    trainer = make(models, tmp_path / "r", ppo_value_coef=0.0, ppo_explain=0.0)
+    monkeypatch.setattr(trainer_module, "VALUE_COEF", 0.0)
+    trainer = make(models, tmp_path / "r", ppo_explain=0.0)
     batch = rollout(trainer)
     scalar = torch.linspace(-1, 1, len(batch["completion_ids"]))
     batch["old_per_token_logps"] = batch["old_per_token_logps"] + 0.3 * torch.randn(batch["completion_ids"].shape)
@@ -170,38 +187,38 @@ def test_with_one_segment_the_loss_is_trls(models, tmp_path):
     assert ours.item() == pytest.approx(theirs.item(), abs=1e-7) and ours.item() != 0
 
 
-def test_the_values_gradient_stays_out_of_the_policy_unless_asked_in(models, tmp_path):
-    for detached in (True, False):
-        trainer = make(models, tmp_path / str(detached), ppo_value_detached=detached)
-        torch.nn.init.normal_(trainer.head.weight)
-        batch = rollout(trainer)
-        batch["advantages"] = torch.zeros_like(batch["advantages"])
-        trainer._compute_loss(trainer.model, batch).backward()
-        moved = trainer.model.model.layers[0].mlp.up_proj.weight.grad
-        assert trainer.head.weight.grad.abs().sum() > 0
-        assert (moved is None or moved.abs().sum() == 0) == detached
+def test_the_values_gradient_stays_out_of_the_policy(models, tmp_path):
+    trainer = make(models, tmp_path / "r")
+    torch.nn.init.normal_(trainer.head.weight)
+    batch = rollout(trainer)
+    batch["advantages"] = torch.zeros_like(batch["advantages"])
+    trainer._compute_loss(trainer.model, batch).backward()
+    moved = trainer.model.model.layers[0].mlp.up_proj.weight.grad
+    assert trainer.head.weight.grad.abs().sum() > 0 and (moved is None or moved.abs().sum() == 0)
 
 
 def test_the_value_loss_is_the_mean_over_the_steps_tokens(models, tmp_path):
-    trainer = make(models, tmp_path / "r", ppo_value_coef=1.0)
+    trainer = make(models, tmp_path / "r")
     batch = rollout(trainer)
     batch["advantages"] = torch.zeros_like(batch["advantages"])
     whole = trainer._compute_loss(trainer.model, {**batch})
     mask = batch["completion_mask"]
-    expected = 0.5 * (batch["returns"].square() * mask).sum() / mask.sum()  # the head starts at 0
+    mean = 0.5 * (batch["returns"].square() * mask).sum() / mask.sum()  # the head starts at 0
+    expected = trainer_module.VALUE_COEF * mean
     # One micro-batch of two, though it has all answers: the loss is divided by half of what it would be
     assert whole.item() * trainer.args.gradient_accumulation_steps == pytest.approx(
         expected.item() * trainer.args.steps_per_generation, rel=1e-5
     )
 
 
-def test_rollouts_carry_what_the_rewards_say(models, tmp_path):
+def test_rollouts_carry_what_the_rewards_say(models, tmp_path, monkeypatch):
     """Batch tensors against the scored answers: returns at the ends, values of a head at 0, masks."""
-    trainer = make(models, tmp_path / "r", ppo_gamma=0.5, ppo_kl_coef=0.0, ppo_whiten=False)
+    monkeypatch.setattr(advantages, "whiten", lambda a, part, reduce: a)
+    trainer = make(models, tmp_path / "r", ppo_gamma=0.5, ppo_kl_coef=0.0)
     batch = rollout(trainer)
     assert trainer.ref_model is None
     lengths = batch["completion_mask"].sum(1)
-    for row, (scored, asked) in enumerate(zip(trainer.latest["scored"], trainer._asked, strict=True)):
+    for row, (scored, asked) in enumerate(zip(trainer.latest["rollouts"], trainer._asked, strict=True)):
         n, explained = int(lengths[row]), scored.answer.explanation_tokens
         returns = batch["returns"][row]
         assert (explained > 0) == asked["explain"] and scored.answer.tokens == n
@@ -218,12 +235,12 @@ def test_an_answer_that_could_not_be_verified_teaches_nothing(models, tmp_path, 
     """The harness's own trouble: no reward, no advantage, no value target, and counted in the log."""
     trainer = make(models, tmp_path / "r", ppo_algorithm=algorithm)
     infra = Verdict(status="infra", n_passed=0, n_tests=2, feedback="", seconds=0.0)
-    judged = trainer.judge.verdicts
+    verdicts = trainer.scorer.verdicts
 
-    def failing(programs):
-        return [infra if n % 2 else verdict for n, verdict in enumerate(judged(programs))]
+    def failing(problems, programs):
+        return [infra if n % 2 else verdict for n, verdict in enumerate(verdicts(problems, programs))]
 
-    monkeypatch.setattr(trainer.judge, "verdicts", failing)
+    monkeypatch.setattr(trainer.scorer, "verdicts", failing)
     batch = rollout(trainer)
     for name in ("advantages", "returns", "learn"):
         assert not batch[name][1::2].any()
@@ -237,7 +254,7 @@ def test_grpo_compares_the_answers_to_a_prompt_in_each_segment(models, tmp_path)
     )  # fmt: skip
     batch = rollout(trainer)
     assert trainer.head is None
-    scored = trainer.latest["scored"]
+    scored = trainer.latest["rollouts"]
     explained = torch.tensor([s.answer.explanation_tokens for s in scored])
     segment = explanation_mask(explained, batch["completion_ids"].shape[1])
     for first in range(0, len(scored), 2):
@@ -250,21 +267,23 @@ def test_grpo_compares_the_answers_to_a_prompt_in_each_segment(models, tmp_path)
 
 
 class EvenTokens:
-    """A judge of what a tiny model can learn: both rewards are the share of even tokens, in [-5, 5]."""
+    """Scores what a tiny model can learn: both rewards are the share of even tokens, in [-5, 5]."""
 
-    def start(self, asks, answers):
+    def start(self, asked, answers):
         found = Future()
-        found.set_result(Judged([self.scored(*pair) for pair in zip(asks, answers, strict=True)], 0.0, 0.0))
+        found.set_result(ScoredBatch([self.scored(*pair) for pair in zip(asked, answers, strict=True)], 0.0, 0.0))
         return found
 
     @staticmethod
-    def scored(ask, ids):
-        n = 5 if ask["explain"] else 0
+    def scored(row, ids):
+        n = 5 if row["explain"] else 0
         parts = [10 * sum(i % 2 == 0 for i in part) / max(1, len(part)) - 5 for part in (ids[:n], ids[n:])]
         explanation, code = parts[0] if n else None, parts[1]
         answer = Segmented("e" if n else None, "c", min(n, len(ids)), len(ids))
         reward = Reward(total=code + (explanation or 0), code=code, explanation=explanation, s_cb=0, s_ut=0, s_ex=0)
-        return Scored(answer, Verdict(status="failed", n_passed=0, n_tests=2, feedback="", seconds=0), reward)
+        failed = Verdict(status="failed", n_passed=0, n_tests=2, feedback="", seconds=0)
+        refinement = tiny_runs.trajectory("one", 0).refinements[0].model_copy(update={"verdict": failed})
+        return ScoredRollout(answer, refinement, reward)
 
 
 @pytest.mark.parametrize(("algorithm", "credit"), [("ppo", "paper"), ("ppo", "isolated"), ("grpo", "isolated")])
@@ -273,9 +292,9 @@ def test_training_raises_both_rewards(models, tmp_path, algorithm, credit):
         models, tmp_path / "r", ppo_algorithm=algorithm, ppo_credit=credit, ppo_steps=10, ppo_batch=16,
         ppo_generations=4, ppo_device_batch=16, ppo_epochs=1, ppo_lr=1e-2, ppo_save_every=100,
     )  # fmt: skip
-    trainer.judge = EvenTokens()
+    trainer.scorer = EvenTokens()
     trainer.train()
-    log = ppo_log.frame(ppo_log.read_log(tmp_path / "r" / "05_ppo"))
+    log = rl_log_table(read_rl_log(tmp_path / "r" / "05_ppo"))
     for name in ("rollout/explanation reward", "rollout/code reward"):
         assert log[name][-2:].mean() > log[name][:2].mean() + 1.5, log[name]
 
@@ -284,7 +303,7 @@ def test_training_raises_both_rewards(models, tmp_path, algorithm, credit):
 
 
 def test_lora_needs_no_second_copy_and_leaves_the_head_out_of_the_model(models, tmp_path):
-    trainer = make(models, tmp_path / "r", ppo_method="lora")
+    trainer = make(models, tmp_path / "r", method="lora")
     assert trainer.ref_model is None and trainer.head.weight.requires_grad
     names = [name for name, _ in trainer.model.named_parameters()]
     assert not any("lora" in name for name in names if value_head.is_of_value_head(name))
@@ -308,13 +327,13 @@ def test_lora_needs_no_second_copy_and_leaves_the_head_out_of_the_model(models, 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_training_leaves_an_ordinary_model(models, tmp_path, method):
-    p = tiny_runs.make_run(tmp_path / "r", models("qwen2"), ppo_method=method, ppo_steps=2)
-    folder = ppo.TRAINING.run(p, tmp_path / "r" / "05_ppo")
+    p = tiny_runs.make_run(tmp_path / "r", models("qwen2"), method=method, ppo_steps=2)
+    folder = train_policy(p, tmp_path / "r" / "05_ppo")
     before, after = (load_file(path / "model.safetensors") for path in (models("qwen2"), folder))
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert not (folder.parent / "checkpoints").exists() and "| reward |" in (folder / "README.md").read_text()
-    log = ppo_log.read_log(folder.parent).read()
+    log = read_rl_log(folder.parent).read()
     assert [row.step for row in log] == [1, 2]
     for name in (
         "rollout/reward", "rollout/code reward", "rollout/explanation reward", "rollout/kl", "rollout/repaired",
@@ -323,7 +342,7 @@ def test_training_leaves_an_ordinary_model(models, tmp_path, method):
         "seconds/forward", "seconds/backward",
     ):  # fmt: skip
         assert log[-1].metrics[name] is not None, name
-    shown = ppo_log.read_shown(folder.parent).read()
+    shown = read_traces(folder.parent).read()
     assert len(shown) == 8 and all(len(s.tokens) == len(s.advantages) == len(s.rewards) for s in shown)
     assert len({(s.solution_id, s.explain) for s in shown if s.step == 1}) > 1, "answers to several prompts"
 
@@ -331,8 +350,8 @@ def test_training_leaves_an_ordinary_model(models, tmp_path, method):
 # Killed, spread, stopped
 
 SCRIPT = (
-    "import sys, torch; torch.set_num_threads(1); from ledexlib.ppo import TRAINING; "
-    "sys.exit(TRAINING.main(sys.argv[1:]))"
+    "import sys, torch; torch.set_num_threads(1); from ledexlib.__main__ import main; "
+    "sys.exit(main(['train', 'rl', sys.argv[1]]))"
 )
 
 
@@ -346,7 +365,7 @@ def curve(folder: Path) -> list:
     """The log without what the clock says."""
     return [
         (row.step, {name: value for name, value in row.metrics.items() if not name.startswith("seconds/")})
-        for row in ppo_log.read_log(folder)
+        for row in read_rl_log(folder)
     ]
 
 
@@ -357,8 +376,8 @@ def test_a_killed_training_gives_the_curve_and_the_weights_of_an_undisturbed_one
     for run in ("whole", "killed"):
         folder = tmp_path / run
         p = tiny_runs.make_run(
-            folder, models("llama"), ppo_method=method, ppo_algorithm=algorithm, ppo_steps=4, ppo_minibatches=2,
-            ppo_schedule="linear", ppo_kl_target=0.01, ppo_kl_horizon=10,
+            folder, models("llama"), method=method, ppo_algorithm=algorithm, ppo_steps=4, ppo_minibatches=2,
+            ppo_warmup_steps=6, ppo_kl_target=0.01,
         )  # fmt: skip
         if run == "killed":
             process = start(folder)
@@ -371,7 +390,7 @@ def test_a_killed_training_gives_the_curve_and_the_weights_of_an_undisturbed_one
             assert not (folder / "05_ppo" / "model").exists()
             with (folder / "05_ppo" / "log.jsonl").open("a") as lines:
                 lines.write('{"id": "hal')
-        ppo.train(p, folder / "05_ppo")
+        rl_process(p, folder / "05_ppo")
         ends[run] = curve(folder / "05_ppo"), load_file(folder / "05_ppo" / "model" / "model.safetensors")
     assert ends["whole"][0] == ends["killed"][0]
     assert len({row[1]["beta"] for row in ends["whole"][0]}) > 1, "β moved"
@@ -383,8 +402,8 @@ def test_two_processes_take_the_first_step_of_one(models, tmp_path):
     ends = []
     for n in (1, 2):
         folder = tmp_path / f"run{n}"
-        p = tiny_runs.make_run(folder, models("llama"), ppo_processes=n, ppo_steps=1, ppo_epochs=1, ppo_device_batch=2)
-        model = ppo.TRAINING.run(p, folder / "05_ppo")
+        p = tiny_runs.make_run(folder, models("llama"), processes=n, ppo_steps=1, ppo_epochs=1, ppo_device_batch=2)
+        model = train_policy(p, folder / "05_ppo")
         ends.append((load_file(model / "model.safetensors"), curve(folder / "05_ppo")[0][1]))
     (one, first), (two, second) = ends
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
@@ -396,8 +415,8 @@ def test_two_processes_take_the_first_step_of_one(models, tmp_path):
 
 def test_a_policy_that_drifts_is_stopped_and_the_reason_kept(models, tmp_path):
     p = tiny_runs.make_run(tmp_path / "r", models("llama"), ppo_steps=6, ppo_stop_kl=1e-6)
-    folder = ppo.TRAINING.run(p, tmp_path / "r" / "05_ppo").parent
-    assert [row.step for row in ppo_log.read_log(folder)] == [1, 2]
+    folder = train_policy(p, tmp_path / "r" / "05_ppo").parent
+    assert [row.step for row in read_rl_log(folder)] == [1, 2]
     assert "above 1e-06; kept the last policy" in (folder / "stopped.txt").read_text()
 
 
@@ -410,23 +429,23 @@ def test_a_policy_that_drifts_is_stopped_and_the_reason_kept(models, tmp_path):
         ({"ppo_batch": 10, "ppo_generations": 4}, "ppo_batch = 10 is not a multiple of ppo_generations = 4"),
         ({"ppo_batch": 12, "ppo_generations": 4, "ppo_device_batch": 5}, "ppo_device_batch"),
         ({"ppo_max_tokens": 400, "ppo_max_length": 400}, "no room for a prompt"),
-        ({"ppo_accelerate_config": "nowhere.yaml"}, "nowhere.yaml"),
+        ({"accelerate_config": "nowhere.yaml"}, "nowhere.yaml"),
     ],
 )
 def test_impossible_settings_are_refused_before_any_work(models, tmp_path, values, message):
     p = tiny_runs.make_run(tmp_path / "r", models("llama"), **values)
     with pytest.raises(ParameterError, match=message):
-        ppo.check(p)
+        check_rl(p)
 
 
 def test_prompts_without_room_for_an_answer_are_left_out_or_refused(models, tmp_path):
     p = tiny_runs.make_run(tmp_path / "r", models("llama"), ppo_max_length=60)
     with pytest.raises(ParameterError, match="all longer than ppo_max_length"):
-        ppo.make_asks(ppo.sources(p, tmp_path / "r" / "05_ppo"), p)
+        build_prompts(load_sources(p, tmp_path / "r" / "05_ppo"), p)
 
 
 def test_training_before_the_notebook_says_what_to_run(tmp_path, capsys):
     file = tmp_path / "p.yaml"
     file.write_text(json.dumps({"outputs": str(tmp_path)}))
-    assert ppo.TRAINING.main([str(file), "--run", "empty"]) == 2
+    assert main(["train", "rl", str(file), "--run", "empty"]) == 2
     assert "notebooks/05_ppo.ipynb" in capsys.readouterr().err

@@ -5,10 +5,12 @@ import tiny_runs
 import torch
 from tiny_models import make_tokenizer
 
-from ledexlib.training.rl import setup as ppo
-from ledexlib.models.local.generator import Sampled
-from ledexlib.params.layers import ParameterError
-from ledexlib.models.prompts import CHAT_TEMPLATE, answer_text
+from ledexlib.models import CHAT_TEMPLATE, answer_text
+from ledexlib.models.local import SampledTokens
+from ledexlib.params import ParameterError
+from ledexlib.training import check_rl
+from ledexlib.training.rl import advantages, build_prompts, load_sources
+from ledexlib.training.rl.policy import rl_trainer
 from ledexlib.training.rl.rounds import Episode, continuation, play
 
 
@@ -51,14 +53,16 @@ def model(tmp_path_factory):
     return tiny_runs.make_model("llama", tmp_path_factory.mktemp("llama"))
 
 
-def test_a_failed_repair_is_tried_again_and_the_reward_is_on_the_last(model, tmp_path):
+def test_a_failed_repair_is_tried_again_and_the_reward_is_on_the_last(model, tmp_path, monkeypatch):
     """Row 0 fails and then repairs, row 1 repairs at once, row 2 does not come to an end, row 3 has no room left."""
     p = tiny_runs.make_run(
         tmp_path / "r", model, ppo_rounds=2, ppo_batch=4, ppo_explain=1.0, ppo_max_tokens=60, ppo_max_length=500,
-        ppo_gamma=1.0, ppo_whiten=False, ppo_device_batch=4,
+        ppo_gamma=1.0, ppo_device_batch=4,
     )  # fmt: skip
-    ppo.check(p)
-    trainer = ppo.make_trainer(p, tmp_path / "r" / "05_ppo", ppo.sources(p, tmp_path / "r" / "05_ppo"))
+    check_rl(p)
+    monkeypatch.setattr(advantages, "whiten", lambda a, part, reduce: a)
+    sources = load_sources(p, tmp_path / "r" / "05_ppo")
+    trainer = rl_trainer(p, tmp_path / "r" / "05_ppo", sources, build_prompts(sources, p))
     encode, end = trainer.processing_class, trainer.processing_class.eos_token_id
 
     def tokens(explanation, code):
@@ -71,7 +75,7 @@ def test_a_failed_repair_is_tried_again_and_the_reward_is_on_the_last(model, tmp
     def scripted(rows, shown, number):
         contexts[number] = dict(zip(rows, shown, strict=True))
         first = {0: wrong, 1: right, 2: wrong[:-1], 3: [*wrong[:-1]] * 4 + [end]}
-        return [Sampled(first[row] if number == 0 else right, []) for row in rows]
+        return [SampledTokens(first[row] if number == 0 else right, []) for row in rows]
 
     trainer._sample = scripted
     trainer.model.train()
@@ -82,8 +86,9 @@ def test_a_failed_repair_is_tried_again_and_the_reward_is_on_the_last(model, tmp
     n, learned = int(batch["completion_mask"][0].sum()), batch["learn"][0].bool()
     said = n - len(wrong) - len(right)
     assert learned.tolist()[:n] == [True] * len(wrong) + [False] * said + [True] * len(right)
-    first, second, third, fourth = trainer.latest["scored"]
-    assert first.verdict.passed and second.verdict.passed and not third.verdict.passed and not fourth.verdict.passed
+    first = trainer.latest["rollouts"][0]
+    passed = [rollout.refinement.verdict.passed for rollout in trainer.latest["rollouts"]]
+    assert passed == [True, True, False, False]
     assert first.answer.tokens == len(right)
     place = len(wrong) + said + first.answer.explanation_tokens - 1
     assert batch["returns"][0, n - 1] == pytest.approx(first.reward.code, abs=1e-5)
@@ -98,4 +103,4 @@ def test_a_failed_repair_is_tried_again_and_the_reward_is_on_the_last(model, tmp
 def test_what_cannot_go_together_is_refused(model, tmp_path):
     p = tiny_runs.make_run(tmp_path / "r", model, ppo_rounds=2, ppo_credit="isolated")
     with pytest.raises(ParameterError, match="ppo_rounds > 1: ppo_credit: isolated"):
-        ppo.check(p)
+        check_rl(p)

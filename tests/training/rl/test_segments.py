@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import make_tokenizer
 
-from ledexlib.models.prompts import answer_text
+from ledexlib.models import answer_text
 from ledexlib.records import Problem
 from ledexlib.training.rl.segments import segment, tokens_of
 

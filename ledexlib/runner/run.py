@@ -1,0 +1,138 @@
+"""The stages of a run in order, each made by its notebook, stopping at the first that fails; or what that would do."""
+
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from ledexlib import runs
+from ledexlib.params import FILES, NOTEBOOKS, ROOT, ParameterError, Params, shown, stated, validate
+from ledexlib.problems import ProblemError
+from ledexlib.report import write_run_page
+from ledexlib.runner.checks import check_parameters, check_stages
+from ledexlib.runner.display import progress_shown
+from ledexlib.runner.execution import StageFailed, make
+from ledexlib.runner.plan import WOULD_RUN, Planned, check_needs, plan, restore
+
+# What ends a run before it starts.
+REFUSED = (ParameterError, ProblemError, runs.StageTableError, runs.StageError, runs.ArtifactError)
+
+
+def run(
+    files: Iterable[Path | str], overrides: Iterable[str] = (), name: str | None = None, first: str | None = None,
+    last: str | None = None, folder: Path | str = NOTEBOOKS, fresh: Sequence[str] = (), dry_run: bool = False,
+    out: TextIO | None = None,
+) -> int:  # fmt: skip
+    """Make the stages of a run from ``first`` to ``last`` with the parameters of these files and overrides.
+
+    ``fresh`` stages are made anew, with all that follow from them; ``dry_run`` says what would be done and checks what
+    can be checked without work. Returns the exit status: 0, or 1 after a failure, 130 after an interrupt (the same call
+    goes on). Raises one of REFUSED before anything runs if something cannot be right.
+    """
+    out = out or sys.stdout
+    files, overrides = list(files), [*overrides, *([f"run={name}"] if name else [])]
+    p, stages = validate(*stated(files, overrides)), runs.read_stages(Path(folder).resolve())
+    check_parameters(p, stages)
+    chosen = _chosen(stages, first, last)
+    anew = {stages[runs.position(stages, wanted)].name for wanted in fresh}
+    if dry_run:
+        _dry_run(plan(stages, p), chosen, anew, p, out)
+        return 0
+    with _only_runner(p):
+        for stage in anew:
+            runs.make_anew(p, stage)
+        every = plan(stages, p)
+        mine = [planned for planned in every if planned.spec.name in chosen]
+        for planned in check_needs(mine, every, p):
+            restore(planned, p)
+        check_stages(p, [planned.spec.name for planned in mine if planned.runs])
+        runs.record_run(p, command=_command(files, overrides, p.run, folder))
+        status = _make_all(mine, p, _injected(files, overrides, p), out)
+        if status != 130:
+            print(f"report: {shown(write_run_page(runs.run_folder(p)))}", file=out, flush=True)
+    return status
+
+
+def _chosen(stages: Sequence[runs.StageSpec], first: str | None, last: str | None) -> set[str]:
+    """The names of the stages from ``first`` to ``last``, whose notebooks must be fit to run."""
+    start = runs.position(stages, first) if first else 0
+    stop = runs.position(stages, last) if last else len(stages) - 1
+    if start > stop:
+        raise runs.StageTableError(f"--from {stages[start].name} comes after --to {stages[stop].name}")
+    for spec in stages[start : stop + 1]:
+        runs.parameters_cell(spec.notebook)
+    return {spec.name for spec in stages[start : stop + 1]}
+
+
+def _dry_run(every: Sequence[Planned], chosen: set[str], anew: set[str], p: Params, out: TextIO) -> None:
+    """Say what would be done to each chosen stage, and check what can be checked without work."""
+    mine, running = [planned for planned in every if planned.spec.name in chosen], []
+    for number, planned in enumerate(mine, start=1):
+        name, said = planned.spec.name, str(planned)
+        because = "--fresh" if name in anew else ""
+        if not because and (others := anew.intersection(planned.spec.needs_with(p))):
+            because = f"needs another {min(others)}"
+        if because:
+            anew, said = {*anew, name}, f"{WOULD_RUN} ({because})"
+        if because or planned.runs:
+            running.append(name)
+        print(f"[{number}/{len(mine)}] {name}: {said}", file=out)
+    check_needs(mine, every, p)
+    check_stages(p, running)
+    print("nothing was run; every check passed", file=out)
+
+
+def _injected(files: Sequence[Path | str], overrides: Sequence[str], p: Params) -> dict[str, Any]:
+    """What every notebook gets: the files, and the overrides as parameters."""
+    paths = [Path(path).resolve() for path in files]
+    named = [str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path) for path in paths]
+    values = {name: getattr(p, name) for name in stated((), overrides).values}
+    return {"run": p.run, "outputs": p.outputs, FILES: named, **values}
+
+
+def _command(files: Sequence[Path | str], overrides: Sequence[str], name: str, folder: Path | str) -> str:
+    """The command that makes the whole run."""
+    words = ["ledex", "run", *map(str, files), "--run", name]
+    words += [word for text in overrides if not text.startswith("run=") for word in ("--set", text)]
+    words += ["--notebooks", str(folder)] if Path(folder).resolve() != NOTEBOOKS else []
+    return shlex.join(words)
+
+
+@contextmanager
+def _only_runner(p: Params) -> Iterator[None]:
+    """Refuse a second runner on the same run."""
+    path = runs.run_folder(p) / ".runner.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = runs.lock(path)
+    if held is None:
+        owner = path.read_text(encoding="utf-8").strip()
+        raise runs.StageError(f"run '{p.run}' is being made by process {owner}; wait, or use another --run name")
+    with held:
+        yield
+
+
+def _make_all(mine: Sequence[Planned], p: Params, injected: Mapping[str, Any], out: TextIO) -> int:
+    """Make each stage that is not up to date; the exit status."""
+    for number, planned in enumerate(mine, start=1):
+        label = f"[{number}/{len(mine)}] {planned.spec.name}"
+        if moved := restore(planned, p):
+            print(f"{label}: {moved.partition(': ')[2]}", file=out, flush=True)
+        if not planned.runs:
+            print(f"{label}: {planned}", file=out, flush=True)
+            continue
+        print(f"{label}: running{f' ({planned.why})' if planned.why else ''}", file=out, flush=True)
+        began = time.monotonic()
+        try:
+            with progress_shown(runs.run_folder(p) / planned.spec.name, label, out):
+                make(planned, p, injected)
+        except StageFailed as failure:
+            print(f"{label}: failed after {runs.duration(time.monotonic() - began)}\n{failure}", file=out, flush=True)
+            return 1
+        except KeyboardInterrupt:
+            print(f"\n{label}: interrupted; the same command goes on where it stopped", file=out, flush=True)
+            return 130
+        print(f"{label}: done in {runs.duration(time.monotonic() - began)}", file=out, flush=True)
+    return 0

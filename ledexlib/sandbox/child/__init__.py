@@ -1,0 +1,1 @@
+"""The fork server and the program's process. Standard library only; nothing of ``host`` or ``worker``."""

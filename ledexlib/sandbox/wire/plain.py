@@ -1,0 +1,162 @@
+"""Plain data between processes: None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset and dict.
+
+``encode`` runs in the program's process. ``decode`` runs in a trusted one and trusts no byte: it builds these types
+only, and checks every length against the bytes that are there, so that a short message cannot ask for much memory. The
+format is ``marshal``'s, version 2. ``marshal`` writes it at C speed, with exact types and sets in a stable order, so
+that equal bytes mean equal values. The code below reads it, because ``marshal.loads`` is unsafe on hostile bytes. Keys
+crafted to share a hash are refused: a table of them would take quadratic time.
+"""
+
+from __future__ import annotations
+
+import marshal
+import struct
+import sys
+from collections.abc import Iterator
+
+VERSION = 2
+MAX_DEPTH = 400  # nested containers
+FEW = 1000  # items: fewer are read one by one, and their hashes are not checked
+MAX_PER_HASH = 4  # items that share a hash, on average
+_CONTAINERS = {ord("("): tuple, ord("["): list, ord("<"): set, ord(">"): frozenset}
+INT, LIST, TUPLE = ord("i"), ord("["), ord("(")
+_RUNS = {INT: struct.Struct("<xi"), ord("g"): struct.Struct("<xd")}
+_CONSTANTS = {ord("N"): None, ord("T"): True, ord("F"): False}
+
+
+def refuse_collisions(items: list) -> list:
+    """Return the hashable items; raise NotPlain if so many share a hash that a table of them is slow to build."""
+    if len(items) > FEW and MAX_PER_HASH * len(set(map(hash, items))) < len(items):
+        raise NotPlain("items made to collide in a hash table")
+    return items
+
+
+class NotPlain(ValueError):
+    """Bytes that are not plain data."""
+
+
+def encode(value: object) -> bytes | None:
+    """Return the value's bytes, or None if it is not plain data.
+
+    A value of a subclass (Counter, a named tuple, an int subclass) is sent as the plain value it holds, without its
+    overloaded methods.
+    """
+    try:
+        return marshal.dumps(value, VERSION)
+    except ValueError:
+        pass
+    try:
+        return marshal.dumps(_plain(value, MAX_DEPTH), VERSION)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _plain(value: object, depth: int) -> object:
+    if value is None or type(value) in (bool, int, float, complex, str, bytes):
+        return value
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    for base in (tuple, list, set, frozenset):
+        if isinstance(value, base):
+            return base(_plain(item, depth - 1) for item in base.__iter__(value))
+    if isinstance(value, dict):
+        return {_plain(k, depth - 1): _plain(v, depth - 1) for k, v in dict.items(value)}
+    if isinstance(value, int):
+        return int.__index__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    for base in (complex, str, bytes):
+        if isinstance(value, base):
+            return base.__getitem__(value, slice(None)) if base is not complex else base.__pos__(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        return _plain(value.item(), depth - 1)
+    raise ValueError(f"{type(value).__name__} is not plain data")
+
+
+def decode(data: bytes) -> object:
+    """Return the value that ``encode`` wrote; raise NotPlain for anything else."""
+    reader = _Reader(data)
+    try:
+        value = reader.value(MAX_DEPTH)
+    except (IndexError, struct.error, UnicodeDecodeError, TypeError, OverflowError, RecursionError) as error:
+        raise NotPlain(str(error)) from None
+    if reader.at != len(data):
+        raise NotPlain(f"{len(data) - reader.at} bytes too many")
+    return value
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def take(self, count: int) -> bytes:
+        if not 0 <= count <= len(self.data) - self.at:
+            raise NotPlain("a length beyond the end")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self) -> int:
+        return struct.unpack("<i", self.take(4))[0]
+
+    def value(self, depth: int) -> object:
+        if depth < 0:
+            raise NotPlain("nested too deeply")
+        tag = self.data[self.at]
+        self.at += 1
+        if tag == INT:
+            return self.number()
+        if tag in _CONSTANTS:
+            return _CONSTANTS[tag]
+        if tag in _CONTAINERS:
+            return self.container(tag, depth)
+        match chr(tag):
+            case "g":
+                return struct.unpack("<d", self.take(8))[0]
+            case "u":
+                return self.take(self.number()).decode("utf-8", "surrogatepass")
+            case "s":
+                return self.take(self.number())
+            case "l":
+                return self.long()
+            case "y":
+                return complex(*struct.unpack("<dd", self.take(16)))
+            case "{":
+                pairs = list(self.pairs(depth))
+                refuse_collisions([key for key, _ in pairs])
+                return dict(pairs)
+        raise NotPlain(f"unknown tag {tag}")
+
+    def container(self, tag: int, depth: int) -> object:
+        count = self.number()
+        if not 0 <= count <= len(self.data) - self.at:  # an item takes at least a byte
+            raise NotPlain("more items than bytes")
+        items = self.run(count) if count > FEW else None
+        if items is None:
+            items = [self.value(depth - 1) for _ in range(count)]
+        if tag == LIST:
+            return items
+        return _CONTAINERS[tag](items if tag == TUPLE else refuse_collisions(items))
+
+    def run(self, count: int) -> list | None:
+        """Read ``count`` numbers of one kind at once; None if something else follows."""
+        for tag, form in _RUNS.items():
+            end = self.at + count * form.size
+            if self.data[self.at : end : form.size] == bytes([tag]) * count and end <= len(self.data):
+                items = [item for (item,) in form.iter_unpack(memoryview(self.data)[self.at : end])]
+                self.at = end
+                return items
+        return None
+
+    def pairs(self, depth: int) -> Iterator[tuple[object, object]]:
+        while self.data[self.at] != ord("0"):
+            yield self.value(depth - 1), self.value(depth - 1)
+        self.at += 1
+
+    def long(self) -> int:
+        """Read an integer of more than 32 bits: the signed number of its 15-bit digits, then the digits."""
+        size = self.number()
+        digits = struct.unpack(f"<{abs(size)}H", self.take(2 * abs(size)))
+        magnitude = int("".join(format(digit & 0x7FFF, "015b") for digit in reversed(digits)) or "0", 2)
+        return -magnitude if size < 0 else magnitude
