@@ -130,6 +130,6 @@ def run_training(
 
 def ablation_log(training: AblationTraining) -> pd.DataFrame:
     """The training log, with columns ``variant`` and ``seed``."""
-    from ledexlib.training.rl import read_rl_log, rl_log_table
+    from ledexlib.training.rl import read_rl_log
 
-    return rl_log_table(read_rl_log(training.folder)).assign(variant=training.variant, seed=training.seed)
+    return read_rl_log(training.folder).assign(variant=training.variant, seed=training.seed)

@@ -124,9 +124,9 @@ def _rows(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
 
 
 def _cell(body: str) -> str:
-    """A cell, which is broken only if it is a sentence."""
-    longest = max(len(re.sub("<[^>]*>", "", line)) for line in body.split("<br>"))
-    return f'<td style="{CELL}">{body if longest > 40 else body.replace(" ", "&nbsp;")}</td>'
+    """A cell; a number with its interval is not broken, on GitHub neither."""
+    numbers = re.fullmatch(r"([-+−]?[\d., ]+(\[[-+−\d., ]+\])?(<br>)?)+", body)
+    return f'<td style="{CELL}">{body.replace(" ", "&nbsp;") if numbers else body}</td>'
 
 
 def explanations(columns: dict[str, list[tuple[str, str, str]]]) -> HTML:

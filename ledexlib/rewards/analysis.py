@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -28,7 +27,6 @@ REWARDS = ["R(r)", "R(e)"]
 SCORES = ["S_cb", "S_ut", "S_ex", "n-grams", "weighted n-grams", "syntax", "data flow", *REWARDS, "R(r) + R(e)"]
 COUNTED = ["references", "without flow", "unmatched flow", "lines", "words"]
 DRAWS = 1000
-COPIED_RUN = 6  # words in a row that make a copy
 
 
 class RewardRecord(Record):
@@ -220,8 +218,6 @@ def saturation_table(trajectories: Sequence[Trajectory], every: pd.DataFrame, ho
     ``every`` and ``honest`` are tables of the rewards among all references and by the honest rule.
     """
     pairs = [(t.solution, r) for t in trajectories for r in t.refinements]
-    explained = [(w, r) for w, r in pairs if r.explanation]
-    repeated = [copied_share(r.explanation, w.code, w.verdict.feedback, r.code) > 0.5 for w, r in explained]
     unscored, n, n_compared = sum(r.verdict.status == "infra" for _, r in pairs), len(pairs), every["references"].sum()
     counts = [
         ("no reward: the harness's own trouble (infra)", unscored, n),
@@ -234,24 +230,12 @@ def saturation_table(trajectories: Sequence[Trajectory], every: pd.DataFrame, ho
         ("S_cb = 1 among all references", (every["S_cb"] > 1 - 1e-9).sum(), len(every)),
         ("S_cb = 1 by the honest rule", (honest["S_cb"] > 1 - 1e-9).sum(), len(honest)),
         ("R(e) below -5", (honest["R(e)"] < -5).sum(), honest["R(e)"].count()),
-        ("explanations copied by half or more from code or feedback", sum(repeated), len(explained)),
         ("comparisons: reference without data flow, which counts as 1", every["without flow"].sum(), n_compared),
         ("comparisons: no data flow matched, which counts as 1", every["unmatched flow"].sum(), n_compared),
     ]
     table = pd.DataFrame(counts, columns=["what", "count", "of"]).astype({"count": int, "of": int})
     table["%"] = 100 * table["count"] / table["of"].where(table["of"] > 0)
     return table
-
-
-def copied_share(explanation: str, *sources: str) -> float:
-    """The share of an explanation's words, in [0, 1], that stand in a run of at least 6 words that a source has too."""
-    words, *others = (re.findall(r"\w+", text.lower()) for text in (explanation, *sources))
-    runs = {tuple(w[i : i + COPIED_RUN]) for w in others for i in range(len(w) - COPIED_RUN + 1)}
-    copied = [False] * len(words)
-    for start in range(len(words) - COPIED_RUN + 1):
-        if tuple(words[start : start + COPIED_RUN]) in runs:
-            copied[start : start + COPIED_RUN] = [True] * COPIED_RUN
-    return sum(copied) / len(words) if words else 0.0
 
 
 def same_program(a: str, b: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ledexlib.params import ParameterError, Params, resolve
-from ledexlib.problems import ProblemError, check_benchmark
+from ledexlib.problems import ProblemError, check_benchmark, check_solved_examples
 from ledexlib.runs import StageSpec
 
 REACH = 3.0  # seconds in which a server must take a connection
@@ -49,11 +49,7 @@ def check_collection(p: Params) -> None:
         if not resolve(path).exists():
             raise ParameterError(f"recorded: {path}: no such file")
     if not p.recorded:
-        try:
-            check_benchmark(p.shots_benchmark or entry, "prompt")
-        except ProblemError as error:
-            advice = "a base model is shown solved problems of a split 'prompt': set shots_benchmark, such as mbpp"
-            raise ProblemError(f"{error}\n{advice}") from None
+        check_solved_examples(p)
         _check_generator("model", p)
         _check_generator("teacher", p)
 

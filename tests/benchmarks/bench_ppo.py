@@ -28,7 +28,7 @@ import tiny_runs
 from ledexlib.models import checkpoint_path
 from ledexlib.params import validate
 from ledexlib.runs import run_folder
-from ledexlib.training.rl import build_prompts, load_sources, policy, read_rl_log, rl_log_table
+from ledexlib.training.rl import build_prompts, load_sources, policy, read_rl_log
 from ledexlib.training.rl.scoring import RolloutScorer
 from ledexlib.training.rl.trainer import RepairTrainer
 
@@ -120,7 +120,7 @@ def time_parts(p, folder):
     trainer = policy.rl_trainer(p, folder, sources, build_prompts(sources, p))
     trainer.args.save_strategy = "no"
     trainer.train()
-    log = rl_log_table(read_rl_log(folder))[1:]
+    log = read_rl_log(folder)[1:]
     for name in (name for name in log if name.startswith("seconds/")):
         print(f"{name.removeprefix('seconds/')}: {log[name].mean():.2f} s an update")
     whole = sum(log[f"seconds/{name}"].mean() for name in ("rollouts", "forward", "backward"))

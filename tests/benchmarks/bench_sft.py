@@ -22,7 +22,7 @@ from ledexlib.params import Params, validate
 from ledexlib.problems import load_problems
 from ledexlib.records import content_id
 from ledexlib.training.sft import SFTExample, SFTExamples
-from ledexlib.training.sft.trainer import make_trainer
+from ledexlib.training.sft.trainer import sft_trainer
 
 BATCH, DEVICE_BATCH = 32, 8
 
@@ -43,7 +43,7 @@ def examples(n: int, chat: ChatTokenizer) -> list[SFTExample]:
 
 
 def ours(p: Params, folder: Path, chat: ChatTokenizer, data: list[SFTExample]) -> SFTTrainer:
-    return make_trainer(SFTExamples(data, [], []), p, folder, chat)
+    return sft_trainer(SFTExamples(data, [], []), p, folder, chat)
 
 
 def bare(p: Params, folder: Path, chat: ChatTokenizer, data: list[SFTExample]) -> SFTTrainer:

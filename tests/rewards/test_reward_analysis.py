@@ -154,13 +154,6 @@ def test_a_map_is_fitted_to_the_data_and_used(trajectories):
         analysis.score_by_rules(Scorer(trajectories, p, Encoder("minilm")), trajectories[0].refinements)
 
 
-def test_what_is_copied():
-    code = "def add(a, b):\n    return a - b"
-    assert analysis.copied_share("def add a b return a is the program", code) == pytest.approx(6 / 9)
-    assert analysis.copied_share("It subtracts, the task asks for a sum.", code) == 0.0
-    assert analysis.copied_share("", code) == 0.0
-
-
 def test_the_same_program():
     assert analysis.same_program("x = 1  # one\n", "x=1")
     assert not analysis.same_program("x = 1", "x = 2")

@@ -2,16 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from ledexlib.params.paths import ROOT
+from ledexlib.params import ROOT
 
 STAGES = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 LINES = {
@@ -114,11 +116,12 @@ def test_a_killed_run_ends_with_the_records_of_an_undisturbed_one(undisturbed, o
 
 def test_plain_papermill_makes_the_same_records(undisturbed, outputs, tmp_path):
     out = tmp_path / "OUT.ipynb"
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "papermill", "notebooks/01_collect.ipynb", str(out), "-k", "python3",
          "-f", "params/smoke.yaml", "-p", "run", "plain", "-p", "outputs", str(outputs)],
-        cwd=ROOT, check=True, capture_output=True, timeout=900,
+        cwd=ROOT, check=True, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
+    assert "nknown parameter" not in done.stdout + done.stderr
     files = [outputs / run / "01_collect" / "solutions.jsonl" for run in ("plain", "undisturbed")]
     ours, theirs = ([without_seconds(json.loads(line)) for line in path.read_text().splitlines()] for path in files)
     assert ours == theirs
@@ -130,23 +133,69 @@ def test_a_typo_is_refused_before_anything_runs(outputs):
     assert not (outputs / "typo").exists()
 
 
+def test_every_cell_may_run_twice(undisturbed, outputs, tmp_path):
+    """Each notebook with every code cell twice, the last one too, on a copy of the finished run."""
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    shutil.copytree(undisturbed, outputs / "twice", symlinks=True)
+    for path in (tmp_path / "notebooks").glob("*.ipynb"):
+        notebook = json.loads(path.read_text())
+        cells = []
+        for cell in notebook["cells"]:
+            again = cell["cell_type"] == "code" and "parameters" not in cell["metadata"].get("tags", ())
+            cells += [cell, {**cell, "id": f"{cell['id']}x"[-64:]}] if again else [cell]
+        path.write_text(json.dumps({**notebook, "cells": cells}))
+    for stage in STAGES:
+        out = tmp_path / f"{stage}.ipynb"
+        done = subprocess.run(
+            [sys.executable, "-m", "papermill", str(tmp_path / "notebooks" / f"{stage}.ipynb"), str(out),
+             "-k", "python3", "--cwd", str(tmp_path / "notebooks"), "-f", str(ROOT / "params/smoke.yaml"),
+             "-p", "run", "twice", "-p", "outputs", str(outputs)], capture_output=True, text=True, timeout=900,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{stage}: {done.stderr[-3000:]}"
+    assert records(outputs / "twice") == records(undisturbed)
+
+
 def test_a_missing_data_file_and_a_cut_off_one_are_named(outputs, tmp_path):
     mbpp = ("--set", "benchmark=mbpp", "--from", "01", "--to", "01")
     missing = finished(outputs, "missing", *mbpp, "--set", f"problems_path={tmp_path}/nowhere.jsonl")
-    assert missing.returncode == 1 and "nowhere.jsonl" in missing.stdout + missing.stderr
+    assert missing.returncode == 2 and "nowhere.jsonl" in missing.stderr
+    assert not (outputs / "missing" / "01_collect").exists()
     cut = tmp_path / "cut.jsonl"
     cut.write_text('{"task_id": 601, "text": "Sum.", "code": "def f(a):\\n  retu')
     torn = finished(outputs, "torn", *mbpp, "--set", f"problems_path={cut}")
     assert torn.returncode == 1 and "cut.jsonl" in torn.stdout + torn.stderr
 
 
-def test_a_teacher_that_is_down_is_one_clear_message(outputs):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
-    teacher = ("teacher=somebody", "teacher_backend=endpoint", f"teacher_endpoints=[{url}]", "request_attempts=2")
-    settings = [word for setting in teacher for word in ("--set", setting)]
-    down = finished(outputs, "down", *settings, "--from", "01", "--to", "01")
+@pytest.fixture
+def deaf_server():
+    """The URL of a server that takes connections and hangs up."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def hang_up():
+        try:
+            while True:
+                listening.accept()[0].close()
+        except OSError:  # closed: the test is over
+            pass
+
+    threading.Thread(target=hang_up, daemon=True).start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+    listening.close()
+
+
+def teacher_at(url: str) -> list[str]:
+    """The words for a teacher behind this endpoint, for collection alone."""
+    return ["--set", "teacher=somebody", "--set", f"teacher_endpoints=[{url}]", "--from", "01", "--to", "01"]
+
+
+def test_a_teacher_that_is_not_there_is_said_before_any_work(outputs):
+    refused = finished(outputs, "absent", *teacher_at("http://127.0.0.1:9/v1"))
+    assert refused.returncode == 2 and "teacher_endpoints: no server answers at http://127.0.0.1:9/v1" in refused.stderr
+    assert not (outputs / "absent" / "01_collect").exists()
+
+
+def test_a_teacher_that_fails_is_one_clear_message_and_nothing_is_lost(outputs, deaf_server):
+    down = finished(outputs, "down", *teacher_at(deaf_server))
     assert down.returncode == 1
-    assert "EndpointError: model somebody: no answer after 2 tries" in down.stdout and url in down.stdout
+    assert "EndpointError: model somebody: no answer after 6 tries" in down.stdout and deaf_server in down.stdout
     assert len((outputs / "down" / "01_collect" / "solutions.jsonl").read_text().splitlines()) == 12

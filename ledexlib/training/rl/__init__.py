@@ -7,7 +7,6 @@ from ledexlib.training.rl.log import (
     read_rl_log,
     read_traces,
     rl_gains,
-    rl_log_table,
 )
 from ledexlib.training.rl.on_policy import copy_on_policy_programs
 from ledexlib.training.rl.policy import rl_process, train_policy
@@ -16,6 +15,6 @@ from ledexlib.training.rl.sources import RLSources, build_prompts, load_sources
 
 __all__ = [
     "RLPrompt", "RLPrompts", "RLSources", "TokenTrace", "build_prompts", "change_table", "copy_on_policy_programs",
-    "early_and_late", "load_sources", "prompt_table", "read_rl_log", "read_traces", "rl_gains", "rl_log_table",
+    "early_and_late", "load_sources", "prompt_table", "read_rl_log", "read_traces", "rl_gains",
     "rl_process", "train_policy", "typical_prompt",
 ]  # fmt: skip

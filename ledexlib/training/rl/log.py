@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 from ledexlib.params import Params
 from ledexlib.records import Record
 from ledexlib.runs import JsonLines, Progress
+from ledexlib.training.card import model_card
 from ledexlib.training.rl.scoring import ScoredBatch
 
 if TYPE_CHECKING:
@@ -57,14 +58,20 @@ class TokenTrace(Record):
     status: str
 
 
-def read_rl_log(folder: Path) -> JsonLines[BatchRecord]:
-    """The training log of a folder."""
-    return JsonLines(folder / LOG, BatchRecord)
+def read_rl_log(folder: Path) -> pd.DataFrame:
+    """The training log of a folder: a column for each metric, its batch in ``step``; NaN where a batch lacks one."""
+    return log_table(JsonLines(folder / LOG, BatchRecord))
 
 
-def read_traces(folder: Path) -> JsonLines[TokenTrace]:
+def log_table(log: Iterable[BatchRecord]) -> pd.DataFrame:
+    """The log as ``read_rl_log`` gives it."""
+    table = pd.DataFrame([{"step": row.step, **row.metrics} for row in log])
+    return table.astype({name: float for name in table if name != "step"})
+
+
+def read_traces(folder: Path) -> list[TokenTrace]:
     """The answers that were kept token by token."""
-    return JsonLines(folder / TRACES, TokenTrace)
+    return JsonLines(folder / TRACES, TokenTrace).read()
 
 
 class Stopwatch:
@@ -126,7 +133,8 @@ class RLLogCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
-            self.log, self.traces = read_rl_log(self.folder), read_traces(self.folder)
+            self.log = JsonLines(self.folder / LOG, BatchRecord)
+            self.traces = JsonLines(self.folder / TRACES, TokenTrace)
             for lines in (self.log, self.traces):
                 lines.append(())  # a line that a kill tore must not stay
             label = f"{self.trainer.p.ppo_algorithm.upper()}: batches of answers"
@@ -187,12 +195,6 @@ CHANGES = {  # what is compared between the first and the last batches, and its 
 }  # fmt: skip
 
 
-def rl_log_table(log: Iterable[BatchRecord]) -> pd.DataFrame:
-    """The log with a column for each metric, its batch in ``step``; columns that a batch lacks are NaN."""
-    table = pd.DataFrame([{"step": row.step, **row.metrics} for row in log])
-    return table.astype({name: float for name in table if name != "step"})
-
-
 def change_table(log: pd.DataFrame, share: float = 0.2) -> pd.DataFrame:
     """Each metric's mean over the first and the last ``share`` of the batches, and the difference with its interval."""
     few = max(1, round(len(log) * share))
@@ -222,46 +224,23 @@ def rl_gains(changes: pd.DataFrame) -> dict[str, float]:
     return {f"{row} gained": round(float(rows.loc[row, "difference"]), 3) for row in wanted}
 
 
-def early_and_late(traces: Iterable[TokenTrace]) -> list[TokenTrace]:
+def early_and_late(traces: Sequence[TokenTrace]) -> list[TokenTrace]:
     """An early and a late answer with an explanation if there are any, else without."""
-    every = list(traces)
-    explained = [trace for trace in every if trace.explain and trace.explanation_tokens > 1] or every
+    explained = [trace for trace in traces if trace.explain and trace.explanation_tokens > 1] or list(traces)
     return [explained[0], explained[-1]] if len(explained) > 1 else explained
 
 
 def rl_card(p: Params, folder: Path) -> str:
     """A Markdown card that says what the model is, how it was trained and what came of it."""
-    log = read_rl_log(folder).read()
+    log = read_rl_log(folder)
     few = max(1, len(log) // 10)
     batches = "batch" if few == 1 else f"{few} batches"
-
-    def mean(rows: Sequence[BatchRecord], name: str) -> str:
-        values = [v for row in rows if (v := row.metrics.get(f"rollout/{name}")) is not None]
-        return f"{sum(values) / len(values):.2f}" if values else "–"
-
-    names = ("reward", "code reward", "explanation reward", "repaired", "kl", "invalid")
-    came = "\n".join(f"| {name} | {mean(log[:few], name)} | {mean(log[-few:], name)} |" for name in names)
-    settings = [name for name in Params.model_fields if name.startswith("ppo_")]
-    rows = "\n".join(f"| {name} | {getattr(p, name)} |" for name in (*settings, "method", "lora_rank", "lora_alpha"))
-    return f"""---
-library_name: transformers
-pipeline_tag: text-generation
-tags: [ledex, ppo, trl]
----
-
-# {p.sft_model or p.model}, fine-tuned and then trained with two rewards to explain and repair its programs
-
-Run `{p.run}`, seed {p.seed}: {len(log)} batches of {p.ppo_batch} answers; wrong programs of {p.benchmark} ({p.split}).
-{(folder / STOPPED).read_text() if (folder / STOPPED).exists() else ""}
-| means over answers | first {batches} | last {batches} |
-|-|-|-|
-{came}
-
-| setting | |
-|-|-|
-{rows}
-
-Limits: rewarded are programs that pass their tests and resemble those that do, not programs proven right; nobody has
-read the explanations. A model trained with the simulated teacher is for testing the method. The base model's licence
-applies.
-"""
+    rows = [
+        f"| {title} | {log[name][:few].mean():.2f} | {log[name][-few:].mean():.2f} |"
+        for name, title in CHANGES.items() if name in log and log[name].notna().any()
+    ]  # fmt: skip
+    stopped = (folder / STOPPED).read_text() if (folder / STOPPED).exists() else ""
+    return model_card(p, "ppo", "fine-tuned and then trained with two rewards to explain and repair its programs", (
+        f"{len(log)} batches of {p.ppo_batch} answers to wrong programs of {p.benchmark} ({p.split}). {stopped}\n"
+        + "\n".join([f"| means over answers | first {batches} | last {batches} |", "|-|-|-|", *rows])
+    ))  # fmt: skip

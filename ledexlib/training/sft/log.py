@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 from transformers import TrainerCallback
 
-from ledexlib.models.local import base_checkpoint
 from ledexlib.params import Params
 from ledexlib.records import Record
 from ledexlib.runs import JsonLines, Progress
+from ledexlib.training.card import model_card
 from ledexlib.training.sft.data import KINDS, SFTExamples
 
 LOG = "log.jsonl"
@@ -39,7 +39,7 @@ def read_sft_log(folder: Path) -> pd.DataFrame:
     return pd.DataFrame([row.model_dump() for row in JsonLines(folder / LOG, LossRecord)])
 
 
-class LogCallback(TrainerCallback):
+class SFTLogCallback(TrainerCallback):
     """Writes the log and the progress, from the first process only; logs the last step too."""
 
     def __init__(self, folder: Path, model: str) -> None:
@@ -88,36 +88,13 @@ class LogCallback(TrainerCallback):
             self.progress.close()
 
 
-def model_card(examples: SFTExamples, p: Params, folder: Path) -> str:
+def sft_card(examples: SFTExamples, p: Params, folder: Path) -> str:
     """A Markdown card that says what the model is, what it was trained on and how."""
     n_problems = len({e.task_id for e in examples.train})
     counts = ", ".join(f"{sum(e.kind == kind for e in examples.train):,} {kind}" for kind in KINDS)
     last = {row.series: row.loss for row in JsonLines(folder / LOG, LossRecord)}
     losses = ", ".join(f"{name} {loss:.4f}" for name, loss in last.items())
-    names = [name for name in Params.model_fields if name.startswith("sft_")]
-    settings = "\n".join(f"| {name} | {getattr(p, name)} |" for name in (*names, *SETTINGS))
-    return f"""---
-base_model: {base_checkpoint(p)}
-library_name: transformers
-pipeline_tag: text-generation
-tags: [ledex, sft, trl]
----
-
-# {base_checkpoint(p)}, fine-tuned to explain and repair its programs
-
-Run `{p.run}`, seed {p.seed}. It answers a task with a program, and a wrong program with its feedback with a refinement,
-explained first if asked to; the tokenizer's chat template and `ledexlib.models` have the format.
-
-Trained on verified trajectories of {p.benchmark} ({p.split}): {counts} examples of {n_problems:,} problems;
-{len(examples.too_long):,} were left out as too long. Last losses (nats a token): {losses}.
-
-| setting | |
-|-|-|
-{settings}
-
-Limits: the examples are programs that pass their tests, not programs proven right; nobody has read the explanations. A
-model trained with the simulated teacher is for testing the method. The base model's licence applies.
-"""
-
-
-SETTINGS = ("method", "lora_rank", "lora_alpha", "load_in_4bit")
+    return model_card(p, "sft", "fine-tuned to explain and repair its programs", (
+        f"Trained on verified trajectories of {p.benchmark} ({p.split}): {counts} examples of {n_problems:,} problems;\n"
+        f"{len(examples.too_long):,} were left out as too long. Last losses (nats a token): {losses}."
+    ))  # fmt: skip

@@ -30,7 +30,7 @@ from ledexlib.records import content_id
 from ledexlib.runs import EARLIER, JsonLines, read_json, write_json, write_records
 from ledexlib.training.launch import last_checkpoint, micro_batches, run_training, training_lock
 from ledexlib.training.sft.data import KINDS, SFTExample, SFTExamples, training_order
-from ledexlib.training.sft.log import LOG, LogCallback, model_card
+from ledexlib.training.sft.log import LOG, SFTLogCallback, sft_card
 
 FILES = {"train": "examples.jsonl", "held_out": "held_out.jsonl", "too_long": "too_long.jsonl"}
 TRAINED_ON = "trained_on.json"  # the fingerprint of the examples that checkpoints and model come from
@@ -77,7 +77,7 @@ def sft_process(p: Params, folder: Path) -> None:
     examples = _read_examples(folder)
     with training_lock(folder):
         chat = ChatTokenizer(base_checkpoint(p))
-        trainer = make_trainer(examples, p, folder, chat)
+        trainer = sft_trainer(examples, p, folder, chat)
         checkpoint = last_checkpoint(folder / "checkpoints")
         trainer.args.eval_on_start = bool(trainer.eval_dataset) and checkpoint is None
         trainer.train(resume_from_checkpoint=checkpoint)
@@ -86,12 +86,12 @@ def sft_process(p: Params, folder: Path) -> None:
         last = folder / "checkpoints" / "last"
         trainer.save_model(str(last))
         if trainer.is_world_process_zero():
-            card = model_card(examples, p, folder)
+            card = sft_card(examples, p, folder)
             export_checkpoint(p, base_checkpoint(p), last, chat, card, folder / "model")
             shutil.rmtree(folder / "checkpoints")
 
 
-def make_trainer(examples: SFTExamples, p: Params, folder: Path, chat: ChatTokenizer) -> SFTTrainer:
+def sft_trainer(examples: SFTExamples, p: Params, folder: Path, chat: ChatTokenizer) -> SFTTrainer:
     """trl's trainer on these examples, in the order of training."""
     datasets.disable_progress_bars()
     held_out = {kind: [e for e in examples.held_out if e.kind == kind] for kind in KINDS}
@@ -101,7 +101,7 @@ def make_trainer(examples: SFTExamples, p: Params, folder: Path, chat: ChatToken
     trainer = SFTTrainer(
         model, _config(p, folder / "checkpoints", bool(held_out)), processing_class=chat.tokenizer,
         train_dataset=_dataset(examples.train), eval_dataset=held_out or None,
-        peft_config=lora_config(p, model, chat), callbacks=[LogCallback(folder, base_checkpoint(p))],
+        peft_config=lora_config(p, model, chat), callbacks=[SFTLogCallback(folder, base_checkpoint(p))],
     )  # fmt: skip
     expose_head_bias(trainer.model)
     trainer.remove_callback(PrinterCallback)

@@ -17,11 +17,10 @@ from ledexlib.training.rl import (
     early_and_late,
     prompt_table,
     rl_gains,
-    rl_log_table,
     typical_prompt,
 )
 from ledexlib.training.rl.kl_control import HORIZON, WINDOW, EarlyStopping, KLController
-from ledexlib.training.rl.log import BatchRecord, rollout_facts
+from ledexlib.training.rl.log import BatchRecord, log_table, rollout_facts
 from ledexlib.training.rl.prompts import RLPrompt, prompt_order, prompts_for
 from ledexlib.training.rl.scoring import RolloutScorer
 
@@ -169,7 +168,7 @@ def updates(n):
 
 
 def test_the_change_over_a_training_by_hand():
-    table = change_table(rl_log_table(updates(10))).set_index("of answers")
+    table = change_table(log_table(updates(10))).set_index("of answers")
     row = table.loc["reward R(e) + R(r)"]
     assert (row["first 2"], row["last 2"], row["difference"]) == (1.5, 9.5, 8)
     assert row["low"] == 7 and row["high"] == 9, "1 or 2 against 9 or 10, at the ends"
@@ -179,7 +178,7 @@ def test_the_change_over_a_training_by_hand():
 
 def test_a_log_of_any_length_is_a_frame():
     for n in (1, 3, 40):
-        log = rl_log_table(updates(n))
+        log = log_table(updates(n))
         assert isinstance(log, pd.DataFrame) and len(log) == n
 
 

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tiny_runs
 import torch
@@ -27,7 +28,6 @@ from ledexlib.training.rl import (
     load_sources,
     read_rl_log,
     read_traces,
-    rl_log_table,
     train_policy,
     value_head,
 )
@@ -294,7 +294,7 @@ def test_training_raises_both_rewards(models, tmp_path, algorithm, credit):
     )  # fmt: skip
     trainer.scorer = EvenTokens()
     trainer.train()
-    log = rl_log_table(read_rl_log(tmp_path / "r" / "05_ppo"))
+    log = read_rl_log(tmp_path / "r" / "05_ppo")
     for name in ("rollout/explanation reward", "rollout/code reward"):
         assert log[name][-2:].mean() > log[name][:2].mean() + 1.5, log[name]
 
@@ -332,17 +332,17 @@ def test_training_leaves_an_ordinary_model(models, tmp_path, method):
     before, after = (load_file(path / "model.safetensors") for path in (models("qwen2"), folder))
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
-    assert not (folder.parent / "checkpoints").exists() and "| reward |" in (folder / "README.md").read_text()
-    log = read_rl_log(folder.parent).read()
-    assert [row.step for row in log] == [1, 2]
+    assert not (folder.parent / "checkpoints").exists() and "| reward R(e) + R(r) |" in (folder / "README.md").read_text()
+    log = read_rl_log(folder.parent)
+    assert log["step"].to_list() == [1, 2]
     for name in (
         "rollout/reward", "rollout/code reward", "rollout/explanation reward", "rollout/kl", "rollout/repaired",
         "rollout/invalid", "rollout/tokens", "rollout/unscored", "clip fraction", "ratio", "value loss",
         "explained variance", "entropy", "seconds/generation", "seconds/verification", "seconds/similarity",
         "seconds/forward", "seconds/backward",
     ):  # fmt: skip
-        assert log[-1].metrics[name] is not None, name
-    shown = read_traces(folder.parent).read()
+        assert log[name].notna().all(), name
+    shown = read_traces(folder.parent)
     assert len(shown) == 8 and all(len(s.tokens) == len(s.advantages) == len(s.rewards) for s in shown)
     assert len({(s.solution_id, s.explain) for s in shown if s.step == 1}) > 1, "answers to several prompts"
 
@@ -361,12 +361,10 @@ def start(folder: Path) -> subprocess.Popen:
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
 
 
-def curve(folder: Path) -> list:
+def curve(folder: Path) -> pd.DataFrame:
     """The log without what the clock says."""
-    return [
-        (row.step, {name: value for name, value in row.metrics.items() if not name.startswith("seconds/")})
-        for row in read_rl_log(folder)
-    ]
+    log = read_rl_log(folder)
+    return log[sorted(name for name in log if not name.startswith("seconds/"))]
 
 
 @pytest.mark.parametrize(("method", "algorithm"), [("full", "ppo"), ("lora", "grpo")])
@@ -392,8 +390,8 @@ def test_a_killed_training_gives_the_curve_and_the_weights_of_an_undisturbed_one
                 lines.write('{"id": "hal')
         rl_process(p, folder / "05_ppo")
         ends[run] = curve(folder / "05_ppo"), load_file(folder / "05_ppo" / "model" / "model.safetensors")
-    assert ends["whole"][0] == ends["killed"][0]
-    assert len({row[1]["beta"] for row in ends["whole"][0]}) > 1, "β moved"
+    assert ends["whole"][0].equals(ends["killed"][0])
+    assert ends["whole"][0]["beta"].nunique() > 1, "β moved"
     assert all(torch.equal(ends["whole"][1][name], ends["killed"][1][name]) for name in ends["whole"][1])
 
 
@@ -404,7 +402,7 @@ def test_two_processes_take_the_first_step_of_one(models, tmp_path):
         folder = tmp_path / f"run{n}"
         p = tiny_runs.make_run(folder, models("llama"), processes=n, ppo_steps=1, ppo_epochs=1, ppo_device_batch=2)
         model = train_policy(p, folder / "05_ppo")
-        ends.append((load_file(model / "model.safetensors"), curve(folder / "05_ppo")[0][1]))
+        ends.append((load_file(model / "model.safetensors"), curve(folder / "05_ppo").iloc[0]))
     (one, first), (two, second) = ends
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
     before = load_file(models("llama") / "model.safetensors")
@@ -416,7 +414,7 @@ def test_two_processes_take_the_first_step_of_one(models, tmp_path):
 def test_a_policy_that_drifts_is_stopped_and_the_reason_kept(models, tmp_path):
     p = tiny_runs.make_run(tmp_path / "r", models("llama"), ppo_steps=6, ppo_stop_kl=1e-6)
     folder = train_policy(p, tmp_path / "r" / "05_ppo").parent
-    assert [row.step for row in read_rl_log(folder)] == [1, 2]
+    assert read_rl_log(folder)["step"].to_list() == [1, 2]
     assert "above 1e-06; kept the last policy" in (folder / "stopped.txt").read_text()
 
 

@@ -6,9 +6,8 @@ import torch
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from safetensors.torch import load_file
-from test_sft import world
 from tiny_models import make_checkpoint
-from tiny_runs import write
+from tiny_runs import problem, trajectory, write
 
 from ledexlib.params import NOTEBOOKS
 from ledexlib.runs import JsonLines, read_json, write_json
@@ -55,7 +54,8 @@ def model(tmp_path_factory):
 @pytest.fixture
 def outputs(tmp_path):
     """Runs whose earlier stages are complete."""
-    trajectories, problems = world()
+    problems = [problem(name) for name in ("one", "two", "three", "four")]
+    trajectories = [trajectory(problem.task_id, n) for problem in problems for n in range(2)]
     for run in ("whole", "killed"):
         write(tmp_path / run / "01_collect" / "problems.jsonl", problems)
         write(tmp_path / run / "02_verify" / "trajectories.jsonl", trajectories)

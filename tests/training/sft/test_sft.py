@@ -30,7 +30,7 @@ from ledexlib.training.launch import LOCK, last_checkpoint, training_lock
 from ledexlib.training.sft import SFTExample, SFTExamples
 from ledexlib.training.sft import data as sft_data
 from ledexlib.training.sft.data import KINDS
-from ledexlib.training.sft.trainer import make_trainer
+from ledexlib.training.sft.trainer import sft_trainer
 
 PARAMS = params.ROOT / "params"
 CHATML = (
@@ -91,7 +91,7 @@ def examples(p: Params, tasks: int = 6) -> SFTExamples:
 
 
 def trainer_of(p: Params, folder: Path, tasks: int = 6):
-    return make_trainer(examples(p, tasks), p, folder, ChatTokenizer(base_checkpoint(p)))
+    return sft_trainer(examples(p, tasks), p, folder, ChatTokenizer(base_checkpoint(p)))
 
 
 # The examples
