@@ -37,7 +37,7 @@ strip: .venv/installed
 
 # The parameter reference, params/README.md, from the vocabulary.
 reference: .venv/installed
-	$(RUN) ledexlib.params.reference
+	.venv/bin/python tests/parameter_reference.py
 
 # Keep a run for readers: its executed notebooks without machine-specific metadata, and its metrics; those of its
 # evaluation, the headline, as metrics.json. make gallery OF=demo

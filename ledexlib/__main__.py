@@ -1,15 +1,28 @@
 """The command line, ``ledex`` or ``python -m ledexlib``: all commands."""
 
 import argparse
+import importlib
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ledexlib.params import NOTEBOOKS, resolve
 
+# What each command is for, and the room whose ``add_<command>_arguments`` and ``<command>_command`` make it.
+COMMANDS = {
+    "run": ("run the notebooks in order, skipping stages that are up to date", "ledexlib.__main__"),
+    "status": ("list runs, stages, times and key metrics", "ledexlib.__main__"),
+    "verify": ("run programs against a benchmark's tests", "ledexlib.evaluation"),
+    "evaluate": ("measure a model's programs and its repairs on benchmarks", "ledexlib.evaluation"),
+    "train": ("train in the folder of a run's stage, in one process of several or by hand", "ledexlib.training"),
+    "ablate": ("make some of an ablation's trainings, such as on a second core", "ledexlib.evaluation"),
+    "headline": ("print the headline figures of a run", "ledexlib.evaluation"),
+    "sandbox": ("list the layers that keep programs apart", "ledexlib.__main__"),
+}
 
-def run_arguments(parser: argparse.ArgumentParser) -> None:
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``run``."""
     add = parser.add_argument
     add("files", nargs="*", type=Path, metavar="PARAMS.yaml", help="parameter files; a later one wins")
@@ -37,7 +50,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         return 130
 
 
-def status_arguments(parser: argparse.ArgumentParser) -> None:
+def add_status_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``status``."""
     parser.add_argument("--run", dest="name", metavar="NAME", help="only this run")
     parser.add_argument("--outputs", default="outputs", help="folder of all runs")
@@ -45,15 +58,19 @@ def status_arguments(parser: argparse.ArgumentParser) -> None:
 
 def status_command(arguments: argparse.Namespace) -> int:
     """List runs, stages, times and key metrics."""
-    from ledexlib import report
+    from ledexlib.report import status_text
     from ledexlib.runs import ArtifactError, StageError
 
     try:
-        print(report.status_text(resolve(arguments.outputs), arguments.name))
+        print(status_text(resolve(arguments.outputs), arguments.name))
     except (StageError, ArtifactError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def add_sandbox_arguments(_: argparse.ArgumentParser) -> None:
+    """``sandbox`` has no options."""
 
 
 def sandbox_command(_: argparse.Namespace) -> int:
@@ -66,69 +83,21 @@ def sandbox_command(_: argparse.Namespace) -> int:
     return 0
 
 
-Declare = Callable[[argparse.ArgumentParser], None]
-Command = Callable[[argparse.Namespace], int]
-
-
-def _verify() -> tuple[Declare, Command]:
-    from ledexlib.evaluation import add_verify_arguments, verify_command
-
-    return add_verify_arguments, verify_command
-
-
-def _evaluate() -> tuple[Declare, Command]:
-    from ledexlib.evaluation import add_evaluate_arguments, evaluate_command
-
-    return add_evaluate_arguments, evaluate_command
-
-
-def _train() -> tuple[Declare, Command]:
-    from ledexlib.training import add_train_arguments, train_command
-
-    return add_train_arguments, train_command
-
-
-def _ablate() -> tuple[Declare, Command]:
-    from ledexlib.evaluation import ablate_command, add_ablate_arguments
-
-    return add_ablate_arguments, ablate_command
-
-
-def _headline() -> tuple[Declare, Command]:
-    from ledexlib.evaluation import add_headline_arguments, headline_command
-
-    return add_headline_arguments, headline_command
-
-
-# What each command is for, and its options and function, imported when it is asked for.
-COMMANDS: dict[str, tuple[str, Callable[[], tuple[Declare, Command]]]] = {
-    "run": ("run the notebooks in order, skipping stages that are up to date", lambda: (run_arguments, run_command)),
-    "status": ("list runs, stages, times and key metrics", lambda: (status_arguments, status_command)),
-    "verify": ("run programs against a benchmark's tests", _verify),
-    "evaluate": ("measure a model's programs and its repairs on benchmarks", _evaluate),
-    "train": ("train in the folder of a run's stage, in one process of several or by hand", _train),
-    "ablate": ("make some of an ablation's trainings, such as on a second core", _ablate),
-    "headline": ("print the headline figures of a run", _headline),
-    "sandbox": ("list the layers that keep programs apart", lambda: (lambda _: None, sandbox_command)),
-}
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; the exit status."""
     words = sys.argv[1:] if words is None else words
     top = argparse.ArgumentParser(prog="ledex", description="Make, list and verify LeDex runs.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=use, description=use) for name, (use, _) in COMMANDS.items()}
-    wanted = next((word for word in words if word in COMMANDS), None)
-    command: Command | None = None
-    if wanted:
-        declare, command = COMMANDS[wanted][1]()
-        declare(parsers[wanted])
+    wanted = words[0] if words and words[0] in COMMANDS else None
+    if wanted:  # only its room is imported
+        room = importlib.import_module(COMMANDS[wanted][1])
+        getattr(room, f"add_{wanted}_arguments")(parsers[wanted])
     arguments = top.parse_args(words)
-    if command is None:
+    if not wanted:
         top.print_help()
         return 0
-    return command(arguments)
+    return getattr(room, f"{wanted}_command")(arguments)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from ledexlib.sandbox.types import Assertion, Call, Check, InputOutput, Mode, Record, Status, Test, Verdict
+from ledexlib.sandbox import Assertion, Call, Check, InputOutput, Mode, Record, Status, Test, Verdict
 
 __all__ = [
     "Assertion", "Call", "Check", "InputOutput", "Mode", "Problem", "Record", "Refinement", "Sampling", "Solution",

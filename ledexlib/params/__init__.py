@@ -4,4 +4,4 @@ from ledexlib.params.layers import FIELDS, Layered, ParameterError, add_argument
 from ledexlib.params.layers import read_yaml, stated, validate
 from ledexlib.params.notebook import FILES, from_notebook, literals
 from ledexlib.params.paths import NOTEBOOKS, ROOT, resolve, shown
-from ledexlib.params.vocabulary import GROUPS, Params
+from ledexlib.params.vocabulary import GROUPS, TITLES, Params

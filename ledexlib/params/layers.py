@@ -18,10 +18,6 @@ from pydantic import ValidationError
 from ledexlib.params.vocabulary import Params
 
 FIELDS: Mapping[str, Any] = Params.model_fields
-# Parameters that are text: YAML would read a run called 2024-05-01 as a date and 007 as a number.
-TEXTS = frozenset(
-    name for name, field in FIELDS.items() if str in (field.annotation, *getattr(field.annotation, "__args__", ()))
-)
 
 
 class ParameterError(ValueError):
@@ -39,55 +35,43 @@ class Layered(NamedTuple):
         return Layered({**lower.values, **self.values}, {**lower.sources, **self.sources})
 
 
-def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
-    """One line for each problem pydantic found: file, key, what is wrong, what would be right."""
-    lines = []
-    for item in error.errors():
-        key = str(item["loc"][0])
-        place = sources.get(key, "parameters")
-        if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.5)
-            hint = f"; did you mean '{near[0]}'?" if near else "; params/README.md lists all"
-            lines.append(f"{place}: '{key}' is not a parameter{hint}")
-        else:
-            said = item["msg"].removeprefix("Value error, ").lower()
-            lines.append(f"{place}: '{key}' = {item['input']!r}: {said} ({FIELDS[key].description})")
-    return "\n".join(lines)
-
-
 def validate(values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Params:
-    """The parameters with these values and defaults for the rest; raises ParameterError naming each fault."""
+    """The parameters with these values and defaults for the rest; raises ParameterError with a line for each fault."""
     try:
         return Params(**values)
     except ValidationError as error:
-        raise ParameterError(_explain(error, sources or {})) from None
+        faults = [_fault(item, str(item["loc"][0]), sources or {}) for item in error.errors()]
+        raise ParameterError("\n".join(faults)) from None
+
+
+def _fault(item: Mapping[str, Any], key: str, sources: Mapping[str, str]) -> str:
+    """A fault that pydantic found: file, key, what is wrong, what would be right."""
+    place = sources.get(key, "parameters")
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else "params/README.md lists all"
+        return f"{place}: '{key}' is not a parameter; {hint}"
+    said = item["msg"].removeprefix("Value error, ").lower()
+    return f"{place}: '{key}' = {item['input']!r}: {said} ({FIELDS[key].description})"
 
 
 def _parse(text: str, place: str) -> dict[str, Any]:
-    """The flat mapping in a YAML text; raises ParameterError if it is broken or not flat."""
+    """The flat mapping in a YAML text; raises ParameterError if it is broken or not flat.
+
+    A run's name is text, whatever YAML would make of 2024-05-01 or 007.
+    """
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
-        if node is None:
-            return {}
-        if not isinstance(node, yaml.MappingNode):
+        if node is not None and not isinstance(node, yaml.MappingNode):
             kind = type(loader.construct_document(node)).__name__
             raise ParameterError(f"{place}: expected lines of 'name: value', got a {kind}")
-        return {str(loader.construct_object(key)): _value(loader, key.value, value) for key, value in node.value}
+        for key, value in node.value if node is not None else ():
+            if key.value == "run" and isinstance(value, yaml.ScalarNode):
+                value.tag = "tag:yaml.org,2002:str"
+        return {str(key): value for key, value in (loader.construct_document(node) if node else {}).items()}
     except yaml.YAMLError as error:
         raise ParameterError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from None
-    finally:
-        loader.dispose()
-
-
-def _value(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> Any:
-    """A parameter's value; in a text parameter a date stays the text that it is, and in a run's name a number too."""
-    dates = "tag:yaml.org,2002:timestamp"
-    written = isinstance(node, yaml.ScalarNode) and node.style is None
-    as_text = name == "run" and node.tag != "tag:yaml.org,2002:null"
-    if written and name in TEXTS and (as_text or node.tag == dates):
-        return node.value
-    return loader.construct_object(node, deep=True)
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
@@ -104,16 +88,15 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
 
 def stated(files: Iterable[Path | str] = (), overrides: Iterable[str] = ()) -> Layered:
     """What YAML files, layered left to right, and then ``key=value`` overrides (values are YAML) say, unchecked."""
-    found = Layered({}, {})
-    for path in files:
-        layer = read_yaml(path)
-        found = Layered(layer, dict.fromkeys(layer, str(path))).over(found)
+    layers = [(str(path), read_yaml(path)) for path in files]
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             raise ParameterError(f"--set {text}: expected key=value")
-        layer = _parse(f"{key.strip()}: {value}", f"--set {text}")
-        found = Layered(layer, dict.fromkeys(layer, f"--set {text}")).over(found)
+        layers.append((f"--set {text}", _parse(f"{key.strip()}: {value}", f"--set {text}")))
+    found = Layered({}, {})
+    for place, layer in layers:
+        found = Layered(layer, dict.fromkeys(layer, place)).over(found)
     return found
 
 
@@ -124,13 +107,11 @@ def load(files: Iterable[Path | str] = (), overrides: Iterable[str] = ()) -> Par
 
 def add_arguments(parser: argparse.ArgumentParser, named: bool) -> None:
     """Add what a command on a run takes: parameter files, its name (which ``named`` makes obligatory), parameters."""
-    add = parser.add_argument
-    add("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
-    add("--run", required=named, metavar="NAME", help="name of the run, its folder under outputs/")
-    add("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
+    parser.add_argument("files", nargs="+", metavar="PARAMS.yaml", help="the run's parameter files; a later one wins")
+    parser.add_argument("--run", required=named, metavar="NAME", help="name of the run, its folder under outputs/")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="a parameter")
 
 
 def from_arguments(arguments: argparse.Namespace) -> Params:
     """The parameters that the words of ``add_arguments`` say; raises ParameterError naming each fault."""
-    run = [f"run={arguments.run}"] if arguments.run else []
-    return load(arguments.files, [*arguments.overrides, *run])
+    return load(arguments.files, [*arguments.overrides, *([f"run={arguments.run}"] if arguments.run else [])])

@@ -10,8 +10,7 @@ import doctest
 import re
 from collections.abc import Sequence
 
-from ledexlib.problems.syntax import defined_name, parse_python
-from ledexlib.problems.verdicts import verify_programs
+from ledexlib.problems.programs import defined_name, parse_python, verify_programs
 from ledexlib.records import Assertion, Problem
 from ledexlib.sandbox import Limits
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -45,8 +44,7 @@ class WorkedRepair(NamedTuple):
     code: str
 
 
-@dataclass(frozen=True)
-class Benchmark:
+class Benchmark(NamedTuple):
     """Where a benchmark's problems come from: rows that ``convert`` reads, or ``generate``, called with a split.
 
     ``hub`` is the arguments of ``datasets.load_dataset`` but the split; ``files`` are the names of its original files;
@@ -63,27 +61,22 @@ class Benchmark:
 
 BENCHMARKS: dict[str, Benchmark] = {
     "humaneval": Benchmark(
-        converters.humaneval, hub={"path": "openai/openai_humaneval"}, files=("HumanEval.jsonl.gz", "HumanEval.jsonl")
-    ),
+        converters.humaneval, ("test",), {"path": "openai/openai_humaneval"},
+        ("HumanEval.jsonl.gz", "HumanEval.jsonl")),
     "humanevalplus": Benchmark(
-        evalplus.humanevalplus, hub={"path": "evalplus/humanevalplus"},
-        files=("HumanEvalPlus.jsonl.gz", "HumanEvalPlus.jsonl"),
-    ),
+        evalplus.humanevalplus, ("test",), {"path": "evalplus/humanevalplus"},
+        ("HumanEvalPlus.jsonl.gz", "HumanEvalPlus.jsonl")),
     "mbpp": Benchmark(
         converters.mbpp, tuple(converters.MBPP_SPLITS), {"path": "google-research-datasets/mbpp", "name": "full"},
-        ("mbpp.jsonl", "sanitized-mbpp.json"),
-    ),
+        ("mbpp.jsonl", "sanitized-mbpp.json")),
     "mbppplus": Benchmark(
-        evalplus.mbppplus, hub={"path": "evalplus/mbppplus"}, files=("MbppPlus.jsonl.gz", "MbppPlus.jsonl")
-    ),
+        evalplus.mbppplus, ("test",), {"path": "evalplus/mbppplus"}, ("MbppPlus.jsonl.gz", "MbppPlus.jsonl")),
     # The repository's own loader is a script, which `datasets` no longer runs: read its files.
     "apps": Benchmark(
         converters.apps, ("train", "test"),
-        {"path": "json", "data_files": "hf://datasets/codeparrot/apps/{split}.jsonl"}, ("train.jsonl", "test.jsonl"),
-    ),
+        {"path": "json", "data_files": "hf://datasets/codeparrot/apps/{split}.jsonl"}, ("train.jsonl", "test.jsonl")),
     "code_contests": Benchmark(
-        converters.code_contests, ("train", "valid", "test"), {"path": "deepmind/code_contests"}
-    ),
+        converters.code_contests, ("train", "valid", "test"), {"path": "deepmind/code_contests"}),
     "leetcode": Benchmark(converters.leetcode, files=("debugbench_leetcode.jsonl.gz",)),
     "jsonl": Benchmark(lambda row, split: Problem.model_validate(row), splits=()),
 }  # fmt: skip
@@ -99,8 +92,9 @@ def benchmark_names() -> tuple[str, ...]:
     return (*_registered(), *BENCHMARKS)
 
 
-def find_benchmark(name: str) -> Benchmark:
-    """The benchmark of this name; raises ProblemError naming the nearest one if there is none."""
+def find_benchmark(entry: str) -> Benchmark:
+    """The benchmark NAME or NAME=PATH; raises ProblemError naming the nearest one if there is none."""
+    name = entry.partition("=")[0]
     if name in BENCHMARKS:
         return BENCHMARKS[name]
     if name not in _registered():
@@ -108,18 +102,13 @@ def find_benchmark(name: str) -> Benchmark:
     return _registered()[name].load()
 
 
-def splits_of(entry: str) -> tuple[str, ...]:
-    """The splits of a benchmark (NAME or NAME=PATH); none where its file says them (``jsonl``)."""
-    return find_benchmark(entry.partition("=")[0]).splits
+def check_benchmark(
+    entry: str, split: str | None = None, path: str | Path | None = None
+) -> tuple[str, Benchmark, Path | None]:
+    """The name, the benchmark and the path of its data, if that is given; loads nothing.
 
-
-def check_benchmark(entry: str, split: str | None = None) -> None:
-    """Raise ProblemError for an unknown name, a wrong split or a path that is not there, without loading anything."""
-    _checked(entry, split, None)
-
-
-def _checked(entry: str, split: str | None, path: str | Path | None) -> tuple[str, Benchmark, Path | None]:
-    """The name, the benchmark and the path of its data, if that is given."""
+    Raises ProblemError for an unknown name, a wrong split or a path that is not there.
+    """
     name, _, inside = entry.partition("=")
     where = Path(path) if path is not None else resolve(inside) if inside else None
     benchmark = find_benchmark(name)
@@ -141,14 +130,14 @@ def load_problems(entry: str, split: str | None = None, path: str | Path | None 
     the same for code. Without a path, problems are loaded from the hub. Raises ProblemError for an unknown name or
     split, for a missing or damaged file (with its line) and for a row that is not the benchmark's.
     """
-    name, benchmark, where = _checked(entry, split, path)
+    name, benchmark, where = check_benchmark(entry, split, path)
     if benchmark.generate:
         return [problem for part in ((split,) if split else benchmark.splits) for problem in benchmark.generate(part)]
     if where is not None:
         rows = rows_at(where, name, benchmark.files, benchmark.splits, split)
     else:
         rows = _rows_of_hub(name, benchmark, split)
-    problems = _unique(name, _converted(name, benchmark, rows))
+    problems = _converted(name, benchmark, rows)
     wanted = [problem for problem in problems if split in (None, problem.split)]
     if not wanted:
         found = ", ".join(sorted({problem.split for problem in problems})) or "no problem at all"
@@ -158,7 +147,7 @@ def load_problems(entry: str, split: str | None = None, path: str | Path | None 
 
 def worked_repairs(entry: str) -> tuple[WorkedRepair, ...]:
     """The benchmark's own examples of repairs for few-shot prompts; empty for one that has none."""
-    benchmark = find_benchmark(entry.partition("=")[0])
+    benchmark = find_benchmark(entry)
     return benchmark.worked_repairs() if benchmark.worked_repairs else ()
 
 
@@ -173,54 +162,43 @@ def _rows_of_hub(name: str, benchmark: Benchmark, split: str | None) -> Iterator
 
     for part in (split,) if split else benchmark.splits:
         source = {key: value.format(split=part) for key, value in benchmark.hub.items()}
-        # A list of loose files is one split, which `datasets` calls train.
-        stored_as = "train" if "data_files" in source else part
-        try:
-            rows = load_dataset(**source, split=stored_as)
+        try:  # a list of loose files is one split, which `datasets` calls train
+            rows = load_dataset(**source, split="train" if "data_files" in source else part)
         except Exception as error:
             where = source.get("data_files", source["path"])
-            text = " ".join(str(error).split())
-            raise ProblemError(
-                f"{name}: cannot load {where} from the hub ({type(error).__name__}: {text}); "
-                f"without the hub, give the path of its original files"
-            ) from error
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            advice = "without the hub, give the path of its original files"
+            raise ProblemError(f"{name}: cannot load {where} from the hub ({said}); {advice}") from error
         for index, row in enumerate(rows):
             yield f"{benchmark.hub['path']} [{part}] row {index}", part, row
 
 
-def _converted(
-    name: str, benchmark: Benchmark, rows: Iterator[tuple[str, str, Row]]
-) -> Iterator[tuple[str, Problem]]:
-    """Place and problem of each row that has tests; raises ProblemError naming the place and the field at fault."""
+def _converted(name: str, benchmark: Benchmark, rows: Iterator[tuple[str, str, Row]]) -> list[Problem]:
+    """The problems that have tests, each once; raises ProblemError naming the place and the field at fault.
+
+    LeetCode rows are bugs, several to a task: the first with a reference is taken.
+    """
+    problems: dict[str, Problem] = {}
+    places: dict[str, str] = {}
     untested = []
     for place, split, row in rows:
         try:
             problem = benchmark.convert(row, split)
         except KeyError as error:
-            has = ", ".join(sorted(row))
-            raise ProblemError(f"{place}: not a row of {name}: field {error} is missing (it has: {has})") from None
+            said = f"field {error} is missing (it has: {', '.join(sorted(row))})"
+            raise ProblemError(f"{place}: not a row of {name}: {said}") from None
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ProblemError(f"{place}: field '{field}': {first['msg'].lower()}") from None
+            raise ProblemError(f"{place}: field '{'.'.join(map(str, first['loc']))}': {first['msg'].lower()}") from None
         except (ValueError, TypeError, AttributeError, SyntaxError) as error:
             raise ProblemError(f"{place}: not a row of {name}: {error}") from error
-        if problem.tests:
-            yield place, problem
-        else:
-            untested.append(problem.task_id)
-    if untested:
-        log.warning("%s: left out %d problems that have no tests: %s", name, len(untested), ", ".join(untested))
-
-
-def _unique(name: str, placed: Iterator[tuple[str, Problem]]) -> list[Problem]:
-    """The problems, each task once. LeetCode rows are bugs, several to a task: the first with a reference is taken."""
-    problems: dict[str, Problem] = {}
-    places: dict[str, str] = {}
-    for place, problem in placed:
         known = problems.get(problem.task_id)
-        if known is None or (name == "leetcode" and not known.reference):
+        if not problem.tests:
+            untested.append(problem.task_id)
+        elif known is None or (name == "leetcode" and not known.reference):
             problems[problem.task_id], places[problem.task_id] = problem, place
         elif name != "leetcode":
             raise ProblemError(f"{place}: task_id '{problem.task_id}' was already at {places[problem.task_id]}")
+    if untested:
+        log.warning("%s: left out %d problems that have no tests: %s", name, len(untested), ", ".join(untested))
     return list(problems.values())

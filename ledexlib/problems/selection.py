@@ -1,14 +1,12 @@
 """The problems that a run's parameters name: those it collects from, and the solved ones shown to a base model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from ledexlib.params import Params
 from ledexlib.problems.decontamination import Overlap, decontaminate
 from ledexlib.problems.files import ProblemError
-from ledexlib.problems.registry import check_benchmark, load_problems, splits_of
+from ledexlib.problems.registry import check_benchmark, find_benchmark, load_problems
 from ledexlib.records import Problem
 
 T = TypeVar("T")
@@ -20,15 +18,13 @@ def _collected(p: Params) -> str:
 
 def selected_problems(p: Params) -> tuple[list[Problem], list[Overlap]]:
     """The problems that are collected from, and why others were dropped: they overlap with test problems."""
-    problems, dropped = load_problems(_collected(p), p.split), []
-    if p.decontaminate_against:
-        problems, dropped = decontaminate(problems, held_out_problems(p.decontaminate_against))
+    problems, dropped = decontaminate(load_problems(_collected(p), p.split), held_out_problems(p.decontaminate_against))
     return problems[: p.max_problems], dropped
 
 
 def held_out_problems(entries: Iterable[str]) -> list[Problem]:
     """The test split of each benchmark (NAME or NAME=PATH); of a file in the project's own format, everything."""
-    tested = ((entry, "test" if "test" in splits_of(entry) else None) for entry in entries)
+    tested = ((entry, "test" if "test" in find_benchmark(entry).splits else None) for entry in entries)
     return [problem for entry, split in tested for problem in load_problems(entry, split)]
 
 

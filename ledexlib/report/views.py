@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import HTML, Markdown
@@ -125,7 +126,7 @@ def _rows(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
 
 def _cell(body: str) -> str:
     """A cell; a number with its interval is not broken, on GitHub neither."""
-    numbers = re.fullmatch(r"([-+−]?[\d., ]+(\[[-+−\d., ]+\])?(<br>)?)+", body)
+    numbers = re.fullmatch(r"(?:[-+−\d., \[\]]|<br>)+", body)
     return f'<td style="{CELL}">{body.replace(" ", "&nbsp;") if numbers else body}</td>'
 
 
@@ -139,8 +140,7 @@ def explanations(columns: dict[str, list[tuple[str, str, str]]]) -> HTML:
         ]
         for rows in columns.values()
     ]
-    rows = [[cell[n] if n < len(cell) else "" for cell in cells] for n in range(max(map(len, cells), default=0))]
-    return HTML(_rows(rows, [as_html(title) for title in columns]))
+    return HTML(_rows(list(zip_longest(*cells, fillvalue="")), [as_html(title) for title in columns]))
 
 
 def parameters(stage: Any) -> HTML:

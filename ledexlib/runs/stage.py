@@ -23,13 +23,15 @@ _locks: dict[Path, TextIO] = {}  # held by this process; a notebook may run its 
 
 
 class Stage:
-    """A stage that is being made; ``open_stage`` opens it. ``params`` are the run's, ``sources`` where each was set."""
+    """A stage that is being made; ``open_stage`` opens it.
+
+    ``params`` are the run's, ``sources`` say where each was set, ``needs`` are the completed stages that it reads.
+    """
 
     def __init__(self, spec: StageSpec, p: Params, sources: Mapping[str, str], needs: dict[str, Needed]) -> None:
         self.spec, self.name, self.params, self.sources = spec, spec.name, p, dict(sources)
-        self.folder = run_folder(p) / self.name
+        self.folder, self.needs = run_folder(p) / self.name, needs
         self.key = stage_key(spec, p, {name: stage.key for name, stage in needs.items()})
-        self._needs = needs
         self._take_lock()
         if moved := bring_back(self.folder, self.key):
             print(moved)
@@ -68,12 +70,11 @@ class Stage:
                 code = before["code"]
         self.folder.mkdir(exist_ok=True)
         self._opened, self._spent = time.time(), spent
-        needs = {name: stage.key for name, stage in self._needs.items()}
-        influencing = self.spec.influencing(self.params)
-        self._about = {"stage": self.name, "key": self.key, "parameters": influencing, "needs": needs}
-        opening = {**self._about, "opened": self._opened, "seconds_before": self._spent, "code": code}
-        write_json(self.folder / "stage.json", opening)
-        self._code = code
+        self._about = {
+            "stage": self.name, "key": self.key, "parameters": self.spec.influencing(self.params),
+            "needs": {name: stage.key for name, stage in self.needs.items()}, "code": code,
+        }  # fmt: skip
+        write_json(self.folder / "stage.json", {**self._about, "opened": self._opened, "seconds_before": self._spent})
 
     @property
     def parameter_rows(self) -> list[dict[str, Any]]:
@@ -92,18 +93,10 @@ class Stage:
 
     def need(self, name: str) -> Needed:
         """A stage that this one reads, as the table of stages says."""
-        if name not in self._needs:
-            place = self.spec.notebook.with_name(TABLE)
-            raise StageError(f"{self.name} does not need {name}: add it to its needs in {shown(place)}")
-        return self._needs[name]
-
-    def need_each(self, parameter: str) -> dict[str, Needed]:
-        """The stages among what the list parameter ``needs_each`` names."""
-        if parameter != self.spec.needs_each:
-            place = self.spec.notebook.with_name(TABLE)
-            said = f"needs_each is {self.spec.needs_each!r} in {shown(place)}"
-            raise StageError(f"{self.name}: {said}, not {parameter!r}")
-        return {name: self._needs[name] for name in getattr(self.params, parameter) if name in self._needs}
+        if name not in self.needs:
+            place = shown(self.spec.notebook.with_name(TABLE))
+            raise StageError(f"{self.name} does not need {name}: add it to its needs in {place}")
+        return self.needs[name]
 
     def records(self, name: str, model: type[R], key: str = "id") -> JsonLines[R]:
         """This stage's records in the file of this name, to append to; what a killed kernel appended is there."""
@@ -127,7 +120,7 @@ class Stage:
         seconds = self._spent + time.time() - self._opened
         about = {
             **self._about, "seconds": round(seconds, 1), "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            **provenance.commit(ROOT), "code": self._code, "files": listing(self.folder),
+            **provenance.commit(ROOT), "files": listing(self.folder),
         }  # fmt: skip
         write_json(self.folder / "done.json", about)
         summary = {name: about[name] for name in ("key", "seconds", "finished", "commit", "dirty")}

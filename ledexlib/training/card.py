@@ -8,7 +8,7 @@ SHARED = ("method", "lora_rank", "lora_alpha", "load_in_4bit")
 
 
 def model_card(p: Params, prefix: str, title: str, about: str) -> str:
-    """What the model is (its title), what it was trained on and came to (about), and how: parameters by their prefix."""
+    """What the model is (title), what it was trained on and came to (about), and how: the parameters of this prefix."""
     names = [name for name in Params.model_fields if name.startswith(f"{prefix}_")]
     settings = "\n".join(f"| {name} | {getattr(p, name)} |" for name in (*names, *SHARED))
     return f"""---

@@ -1,11 +1,12 @@
 """The vocabulary of parameters: what is accepted, what is refused and how."""
 
+import parameter_reference as reference
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledexlib import params
-from ledexlib.params import FIELDS, GROUPS, ROOT, ParameterError, Params, from_notebook, reference
+from ledexlib.params import FIELDS, GROUPS, ROOT, ParameterError, Params, from_notebook
 
 
 @pytest.fixture

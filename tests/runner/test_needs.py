@@ -12,7 +12,7 @@ TABLE = """\
 """
 CHOOSING = f'{PARAMETERS}\nevaluate_models: list[str] = ["base", "04_sft"]  # models'
 NAMED = "evaluate_models=[base, 01_collect]"
-READ = """sources = stage.need_each("evaluate_models")
+READ = """sources = stage.needs
 total = sum(item.value for source in sources.values() for item in source.records("items.jsonl", Item))"""
 DONE_TOTAL = 'stage.done({"total": total, "sources": sorted(sources)})'
 

@@ -128,8 +128,8 @@ def test_a_notebook_is_clean_valid_and_readable(path):
 
 @each_notebook
 def test_a_notebook_opens_and_reads_the_stages_of_the_table(path):
-    """Its calls of open_stage, need and need_each are those of stages.yaml."""
-    calls: dict[str, set[str]] = {"open_stage": set(), "need": set(), "need_each": set()}
+    """Its calls of open_stage and need are those of stages.yaml."""
+    calls: dict[str, set[str]] = {"open_stage": set(), "need": set()}
     from IPython.core.inputtransformer2 import TransformerManager
 
     for node in ast.walk(ast.parse(TransformerManager().transform_cell("\n\n".join(code_of(path))))):
@@ -138,7 +138,6 @@ def test_a_notebook_opens_and_reads_the_stages_of_the_table(path):
     spec = STAGES[path.stem]
     assert calls["open_stage"] == {path.stem}
     assert calls["need"] <= set(spec.needs), "a stage that the table does not name"
-    assert calls["need_each"] == ({spec.needs_each} if spec.needs_each else set())
 
 
 def test_every_notebook_is_a_stage_and_every_stage_has_its_notebook():

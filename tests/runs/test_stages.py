@@ -216,8 +216,6 @@ def test_only_stages_of_the_table_can_be_read(folder, given):
     second = open_stage("02_sum", given)
     with pytest.raises(StageError, match=r"02_sum does not need 03_x: add it to its needs in .*stages\.yaml"):
         second.need("03_x")
-    with pytest.raises(StageError, match="needs_each is None"):
-        second.need_each("evaluate_models")
     with pytest.raises(StageError, match=r"stages\.yaml has no stage '05_mine'; add a line"):
         open_stage("05_mine", given)
 

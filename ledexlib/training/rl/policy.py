@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -26,9 +27,7 @@ from ledexlib.training.rl.sources import RLSources, build_prompts, load_sources
 from ledexlib.training.rl.trainer import BEST, RepairTrainer
 
 
-def train_policy(
-    p: Params, folder: Path, sources: RLSources | None = None, prompts: RLPrompts | None = None
-) -> Path:  # fmt: skip
+def train_policy(p: Params, folder: Path, sources: RLSources | None = None, prompts: RLPrompts | None = None) -> Path:
     """Train in this process or by ``accelerate launch``; the folder of the model.
 
     ``sources`` and ``prompts`` are those of the run that the parameters name unless they are given; launched processes
@@ -38,11 +37,7 @@ def train_policy(
     if p.ppo_programs == "own" and sources is None and not (folder / "model").exists():
         with training_lock(folder):
             sources = load_sources(p, folder)  # writes what launched processes read
-
-    def train(p: Params, folder: Path) -> None:
-        rl_process(p, folder, sources, prompts)
-
-    return run_training("rl", train, p, folder)
+    return run_training("rl", partial(rl_process, sources=sources, prompts=prompts), p, folder)
 
 
 def rl_process(p: Params, folder: Path, sources: RLSources | None = None, prompts: RLPrompts | None = None) -> None:

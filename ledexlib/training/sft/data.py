@@ -82,19 +82,17 @@ def capped(found: Sequence[SFTExample], cap: int | None, seed: int) -> list[SFTE
     """
     if cap is None:
         return list(found)
-    groups: dict[tuple[str, str], list[SFTExample]] = defaultdict(list)
+    seen: Counter[tuple[str, ...]] = Counter()
+    turns: list[tuple[int, SFTExample]] = []
     for example in _shuffled(found, f"cap {seed}"):
-        groups[example.task_id, example.kind].append(example)
-    kept: set[str] = set()
-    for group in groups.values():
-        seen: Counter[str] = Counter()
-        turns = []
-        for example in group:
-            turns.append((seen[example.solution_id], example.id))
-            seen[example.solution_id] += 1
-        turns.sort(key=lambda turn: turn[0])
-        kept.update(name for _, name in turns[:cap])
-    return [example for example in found if example.id in kept]
+        place = example.task_id, example.kind, example.solution_id
+        turns.append((seen[place], example))
+        seen[place] += 1
+    kept: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for _, example in sorted(turns, key=lambda turn: turn[0]):
+        kept[example.task_id, example.kind].append(example.id)
+    chosen = {name for names in kept.values() for name in names[:cap]}
+    return [example for example in found if example.id in chosen]
 
 
 def weighted(found: Sequence[SFTExample], weights: dict[Kind, float], seed: int) -> list[SFTExample]:
@@ -164,14 +162,9 @@ def example_table(examples: SFTExamples) -> pd.DataFrame:
     for kind in KINDS:
         train, held_out, too_long = ([e for e in part if e.kind == kind] for part in examples)
         rows.append({
-            "kind": kind,
-            "examples": len(train),
-            "problems": len({e.task_id for e in train}),
-            "seen": sum(e.copies for e in train),
-            "tokens": sum(e.copies * e.tokens for e in train),
-            "longest": max((e.tokens for e in train), default=0),
-            "held out": len(held_out),
-            "too long": len(too_long),
+            "kind": kind, "examples": len(train), "problems": len({e.task_id for e in train}),
+            "seen": sum(e.copies for e in train), "tokens": sum(e.copies * e.tokens for e in train),
+            "longest": max((e.tokens for e in train), default=0), "held out": len(held_out), "too long": len(too_long),
         })  # fmt: skip
     return pd.DataFrame(rows)
 

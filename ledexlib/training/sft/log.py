@@ -94,7 +94,9 @@ def sft_card(examples: SFTExamples, p: Params, folder: Path) -> str:
     counts = ", ".join(f"{sum(e.kind == kind for e in examples.train):,} {kind}" for kind in KINDS)
     last = {row.series: row.loss for row in JsonLines(folder / LOG, LossRecord)}
     losses = ", ".join(f"{name} {loss:.4f}" for name, loss in last.items())
-    return model_card(p, "sft", "fine-tuned to explain and repair its programs", (
-        f"Trained on verified trajectories of {p.benchmark} ({p.split}): {counts} examples of {n_problems:,} problems;\n"
-        f"{len(examples.too_long):,} were left out as too long. Last losses (nats a token): {losses}."
-    ))  # fmt: skip
+    about = (
+        f"Trained on verified trajectories of {p.benchmark} ({p.split}): {counts}\n"
+        f"examples of {n_problems:,} problems; {len(examples.too_long):,} were left out as too long. "
+        f"Last losses (nats a token): {losses}."
+    )
+    return model_card(p, "sft", "fine-tuned to explain and repair its programs", about)

@@ -332,7 +332,8 @@ def test_training_leaves_an_ordinary_model(models, tmp_path, method):
     before, after = (load_file(path / "model.safetensors") for path in (models("qwen2"), folder))
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
-    assert not (folder.parent / "checkpoints").exists() and "| reward R(e) + R(r) |" in (folder / "README.md").read_text()
+    assert not (folder.parent / "checkpoints").exists()
+    assert "| reward R(e) + R(r) |" in (folder / "README.md").read_text()
     log = read_rl_log(folder.parent)
     assert log["step"].to_list() == [1, 2]
     for name in (

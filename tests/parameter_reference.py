@@ -1,8 +1,9 @@
-"""The parameter reference, ``params/README.md``: an introduction by hand, then every group and its parameters."""
+"""Make the parameter reference, ``params/README.md``: an introduction by hand, then every group and its parameters.
 
-from ledexlib.params.layers import FIELDS
-from ledexlib.params.paths import ROOT
-from ledexlib.params.vocabulary import GROUPS, TITLES
+`make reference` brings it up to date; a test keeps it current.
+"""
+
+from ledexlib.params import FIELDS, GROUPS, ROOT, TITLES
 
 PATH = ROOT / "params" / "README.md"
 MARK = "<!-- made by `make reference` from ledexlib/params/vocabulary.py; do not edit below -->"
