@@ -21,9 +21,8 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
-from ledexlib.problems import load_problems, sandbox_job
+from ledexlib.problems import load_problems, verify_programs
 from ledexlib.records import Problem
-from ledexlib.sandbox import run
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 PEERS = Path(__file__).with_name("peers.py")
@@ -74,10 +73,10 @@ class Memory(threading.Thread):
 
 def ours(problems: list[Problem], copies: int, workers: int) -> dict:
     """Run every reference so many times; what ``peers.py`` prints of a peer."""
-    jobs = [sandbox_job(problem, problem.reference, number) for problem in problems for number in range(copies)]
+    jobs = [(number, problem, problem.reference) for problem in problems for number in range(copies)]
     with Memory():
         started, used = time.perf_counter(), cpu()
-        statuses = Counter((verdict.status, verdict.mode) for _, verdict in run(jobs, workers))
+        statuses = Counter((verdict.status, verdict.mode) for _, verdict in verify_programs(jobs, workers))
         seconds, used = time.perf_counter() - started, cpu() - used
     return {"programs": len(jobs), "passed": statuses["passed", "proxy"], "seconds": seconds, "cpu": used}
 

@@ -9,7 +9,7 @@ import tiny_runs
 from ledexlib.__main__ import main
 from ledexlib.evaluation import ablation_gains, ablation_log, ablation_metrics, ablation_table, check_ablations
 from ledexlib.evaluation import ablations as ablation
-from ledexlib.evaluation.ablation_tables import COMPARED, EXPLAIN, contrast
+from ledexlib.evaluation.ablations import COMPARED, EXPLAIN, contrast
 from ledexlib.evaluation.evaluate import load_evaluation_sets
 from ledexlib.evaluation.metrics import task_counts
 from ledexlib.params import ParameterError

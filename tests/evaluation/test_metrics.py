@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from ledexlib.evaluation import comparisons, example_repairs
 from ledexlib.evaluation import metrics as rm
+from ledexlib.evaluation.command import run_headline
+from ledexlib.evaluation.comparisons import headline_gains
 from ledexlib.evaluation.evaluate import EvaluationSet
-from ledexlib.evaluation.explanations import exceptions_in, invented_exceptions
-from ledexlib.evaluation.headline import headline_gains, run_headline
+from ledexlib.evaluation.metrics import exceptions_in, invented_exceptions
 from ledexlib.records import Assertion, Problem, Refinement, Sampling, Solution, Trajectory, Verdict
 from ledexlib.runs import write_json
 
@@ -100,7 +101,6 @@ def test_the_counts_of_a_task():
     assert (one["refine correct"], one["refine broken"]) == (2, 2.0)  # the one that was sent broke, so both would
     assert (one["explain"], one["explain fixed"], one["explain correct"]) == (2, 0, 0)
     assert (two["initial"], two["refine"], two["explain"]) == (0, 2, 2)
-    assert one["tokens"] == 20 and one["refine tokens"] == 6
 
 
 def test_scores_and_rates_by_hand():
@@ -108,7 +108,7 @@ def test_scores_and_rates_by_hand():
     assert rm.estimated_pass_at(table, "initial", 1).value == pytest.approx(25.0)
     assert rm.estimated_pass_at(table, "refine", 1).value == pytest.approx(100 * (3 / 4 + 2 / 4) / 2)
     assert rm.estimated_pass_at(table, "refine", 2).value == pytest.approx(100 * (1 + (1 - 1 / 6)) / 2)  # 5 of 6 pairs
-    assert rm.estimated_pass_at(table, "initial", 5) is None
+    assert np.isnan(rm.estimated_pass_at(table, "initial", 5).value)
     rates = rm.repair_rates(table).set_index(["way", "rate"])["value"]
     assert rates["refine", "success refinement rate"] == pytest.approx(100 * 3 / 6)
     assert rates["explain", "success refinement rate"] == pytest.approx(100 * 2 / 6)
@@ -142,7 +142,7 @@ def test_overall_is_weighted_by_problems_and_a_plus_version_is_the_same_problem(
     assert table["problem"].nunique() == 2
     scores = rm.pass_at_k_scores(table).set_index(["benchmark", "score", "k"])["value"]
     assert scores["overall", "refine", 1] == pytest.approx(100 * (0.75 + 0.5 + 0 + 0) / 4)
-    assert rm.groups_of(table).keys() == {"b", "bplus", "overall"}
+    assert [benchmark for _, benchmark, _ in rm.groups_of(table)] == ["b", "bplus", "overall"]
 
 
 def random_table(rng: np.random.Generator, model: str, rate: float, tasks: int = 60, n: int = 10) -> pd.DataFrame:
@@ -175,7 +175,7 @@ def test_a_gain_is_the_difference_with_the_interval_of_a_plain_paired_bootstrap(
 def test_no_gain_is_found_where_there_is_none():
     """The interval of a difference of equals holds 0 about as often as it says."""
     pairs = (pair(seed, (0.4, 0.4)) for seed in range(60))
-    found = [comparisons.pass_at_gain(table, "base", "04_sft", "explain", 1, draws=500) for table in pairs]
+    found = [comparisons.pass_at_gain(table, "base", "04_sft", "explain", 1) for table in pairs]
     assert sum(gain.low <= 0 <= gain.high for gain in found) >= 52
 
 
@@ -209,7 +209,7 @@ def test_like_for_like_a_model_is_not_blamed_for_having_only_hard_programs_left(
     assert alike.to_dict("index") == {
         "b/0": {"gain": 8 - 6, "weight": 8, "tasks": 1}, "b/1": {"gain": 0.5, "weight": 2, "tasks": 1}
     }  # fmt: skip
-    found = comparisons.repair_gains(table, "base", "04_sft", "explain", draws=200)
+    found = comparisons.repair_gains(table, "base", "04_sft", "explain")
     assert found[rm.REFINEMENT_RATE].points == pytest.approx(100 * (2 / 5 - 9 / 13))
     assert found[comparisons.LIKE_FOR_LIKE].points == pytest.approx(100 * 2.5 / 10)
     assert (found[comparisons.LIKE_FOR_LIKE].n_problems, found[comparisons.LIKE_FOR_LIKE].n_samples) == (2, 10)
@@ -224,7 +224,7 @@ def test_like_for_like_two_equal_models_are_equal_and_the_plus_version_is_the_sa
     assert comparisons.like_for_like(table, "base", "04_sft", "explain").to_dict("list") == {
         "gain": [0, 0], "weight": [8, 4], "tasks": [2, 2]
     }  # fmt: skip
-    found = comparisons.repair_gains(table, "base", "04_sft", "explain", draws=200)
+    found = comparisons.repair_gains(table, "base", "04_sft", "explain")
     assert all((gain.points, gain.low, gain.high, gain.p) == (0, 0, 0, 1) for gain in found.values())
 
 
@@ -274,9 +274,9 @@ def test_edit_sizes_and_precision():
 
 
 def test_fix_rate_by_kind_of_failure():
-    kinds = rm.fix_rates_by_kind({"m": {"b": TRIED}}, "refine", least=1)
+    kinds = rm.fix_rates_by_kind({"m": {"b": TRIED}})
     assert kinds[["model", "kind", "wrong solutions", "rate"]].to_dict("records") == [
-        {"model": "m", "kind": "wrong result", "wrong solutions": 6, "rate": 50.0}
+        {"model": "m", "kind": "wrong result", "wrong solutions": 6, "rate": pytest.approx(100 / 3)}
     ]
 
 

@@ -47,7 +47,7 @@ def test_ours_stand_in_the_papers_layout():
     assert list(ours.columns) == ["model", "stage", "score", "mini-mbpp", "mini-humaneval"]
     assert list(ours["stage"]) == ["prompt"] * 3 + ["SFT"] * 3 and list(ours["score"]) == list(SCORE_NAMES.values()) * 2
     assert ours["mini-mbpp"][0] == "40.0 [39.0, 41.0]\n40.0 [39.0, 41.0]"
-    assert list(papers.columns[3:]) == list(tables.PAPER_BENCHMARKS) and papers["MBPP"][0] == "37.70 / 69.60"
+    assert list(papers.columns[3:]) == list(tables.PAPER_PROBLEMS) and papers["MBPP"][0] == "37.70 / 69.60"
 
 
 def test_table_4_both_ways():

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ledexlib.models import (
     CHAT_TEMPLATE,
-    FEW_SHOT_REPAIRS,
     answer_text,
     few_shot_refinement,
+    few_shot_repairs,
     few_shot_solution,
     prompts,
     read_teacher_messages,
@@ -56,13 +56,13 @@ def test_few_shot_solution_leaves_a_stub_open() -> None:
 
 @pytest.mark.parametrize(("explain", "opening"), [(True, "[EXPLANATION]\n"), (False, "[BEGIN]\n")])
 def test_few_shot_refinement_has_the_documented_blocks(explain: bool, opening: str) -> None:
-    text = few_shot_refinement(problem(), "def add(a, b): pass", "None != 3", FEW_SHOT_REPAIRS, explain)
+    text = few_shot_refinement(problem(), "def add(a, b): pass", "None != 3", few_shot_repairs(), explain)
     blocks = text.split("\n\nTask: ")
     assert len(blocks) == 4
     assert blocks[-1] == (
         "Add two numbers.\nassert add(1, 2) == 3\n[WRONG]\ndef add(a, b): pass\n[FEEDBACK]\nNone != 3\n" + opening
     )
-    shot = FEW_SHOT_REPAIRS[0]
+    shot = few_shot_repairs()[0]
     explained = f"[EXPLANATION]\n{shot.explanation}\n" if explain else ""
     assert blocks[0] == (
         f"Task: {shot.problem.prompt}\n[WRONG]\n{shot.wrong}\n[FEEDBACK]\n{shot.feedback}\n"
@@ -70,7 +70,7 @@ def test_few_shot_refinement_has_the_documented_blocks(explain: bool, opening: s
     )
 
 
-@pytest.mark.parametrize("shot", FEW_SHOT_REPAIRS, ids=lambda shot: shot.problem.entry_point)
+@pytest.mark.parametrize("shot", few_shot_repairs(), ids=lambda shot: shot.problem.entry_point)
 def test_worked_repairs_are_true(shot: WorkedRepair) -> None:
     """The wrong program fails the assertion in its task, and the repaired one passes it."""
     assertion = "assert" + shot.problem.prompt.partition("\nassert")[2]
@@ -81,7 +81,7 @@ def test_worked_repairs_are_true(shot: WorkedRepair) -> None:
 
 
 def test_worked_repairs_quote_what_came_out() -> None:
-    for shot in FEW_SHOT_REPAIRS:
+    for shot in few_shot_repairs():
         if "returned" in shot.feedback:
             namespace: dict = {}
             exec(shot.wrong, namespace)

@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledexlib.problems import Overlap, ProblemError, decontaminate, load_problems
-from ledexlib.problems.decontamination import telling, words
-from ledexlib.problems.selection import held_out_problems
+from ledexlib.problems.selection import held_out_problems, telling, words
 from ledexlib.records import Assertion, Problem
 
 LONG = "write a function that returns every second prime number below the given limit in descending order of size"

@@ -509,7 +509,7 @@ def test_a_folder_with_several_files_asks_which(tmp_path):
 def test_mini():
     assert load_problems("mini", "prompt") == load_problems("mini-mbpp", "prompt")
     every = load_problems("mini-humaneval")
-    assert {p.split for p in every} == set(registry.splits_of("mini-humaneval"))
+    assert {p.split for p in every} == set(registry.find_benchmark("mini-humaneval").splits)
     assert [p for p in every if p.split == "prompt"] == load_problems("mini-humaneval", "prompt")
 
 

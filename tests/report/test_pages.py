@@ -12,8 +12,8 @@ from bs4 import BeautifulSoup
 from nbformat import v4
 
 from ledexlib.report import status_text, write_run_page
-from ledexlib.report.comparison import differing_parameters
 from ledexlib.report.notebook_html import formulas, mathml
+from ledexlib.report.pages import differing_parameters
 from ledexlib.runs import StageError, lock
 
 PIXEL = base64.b64encode(bytes.fromhex(

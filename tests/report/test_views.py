@@ -9,7 +9,7 @@ from nbformat import v4
 from ledexlib.records import Problem, Refinement, Sampling, Solution, Verdict
 from ledexlib.report import views
 from ledexlib.report.notebook_html import rendered_notebook
-from ledexlib.report.text import as_html, as_markdown, metric_text, parameter_text
+from ledexlib.report.text import as_html, metric_text, parameter_text
 
 EVIL = "It <b>adds</b> `x < 3` *twice*, __so__ [a](b) costs $x$."
 PROBLEM = Problem(
@@ -84,7 +84,7 @@ def test_a_table_reads_without_styles():
     row = {"model": "base", "score": "41.5 [38.3, 44.7]\n80.9", "n": 3, "x": 1 / 3, "no": None}
     html = views.table(pd.DataFrame([row]), "Run `demo`: <made>")._repr_html_()
     assert "<b>Run <code>demo</code>: &lt;made&gt;</b>" in html
-    assert "41.5&nbsp;[38.3,&nbsp;44.7]<br>80.9" in html and ">0.33<" in html and ">–<" in html and ">3<" in html
+    assert "41.5\u00a0[38.3,\u00a044.7]<br>80.9" in html and ">0.33<" in html and ">–<" in html and ">3<" in html
     assert "color" not in html, "the page's own colours, in the light and in the dark"
 
 
@@ -107,4 +107,4 @@ def test_values_as_text():
     assert [parameter_text(value) for value in (["a", 1], [], None, 1e-5)] == ["a, 1", "none", "None", "1e-05"]
     assert [metric_text(value) for value in (True, None, 12345, 1 / 3, "x")] == ["yes", "none", "12,345", "0.333", "x"]
     assert as_html("a `b<c` <d>") == "a <code>b&lt;c</code> &lt;d&gt;"
-    assert as_markdown("b/1 · m: failed, 0 of 2") == "b/1 · m: failed, 0 of 2"
+    assert views.as_markdown("b/1 · m: failed, 0 of 2") == "b/1 · m: failed, 0 of 2"
