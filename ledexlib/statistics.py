@@ -1,12 +1,12 @@
 """The arithmetic of evaluation: pass@k and bootstrap intervals. Pure functions on arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+
+EDGES = (1 - 0.95) / 2, (1 + 0.95) / 2  # of every interval: 95 %
 
 
 class Estimate(NamedTuple):
@@ -28,28 +28,25 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     """
     if not (0 <= c <= n and 1 <= k <= n):
         raise ValueError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
-    if n - c < k:
-        return 1.0
-    return float(1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1)))
+    return float(1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1)))  # a factor is 0 where fewer than k are wrong
 
 
-def bootstrap(
-    rows: np.ndarray, statistic: Callable[[np.ndarray], float], draws: int = 2000, level: float = 0.95, seed: int = 0
-) -> Estimate:
-    """A statistic of rows with its percentile bootstrap interval; rows (problems) are resampled whole.
+def _estimate(rows: np.ndarray, statistic: Callable[[np.ndarray], float], draws: np.ndarray) -> Estimate:
+    """A statistic of rows, with the interval of its values on bootstrap draws."""
+    low, high = np.quantile(draws, EDGES) if len(draws) else (np.nan, np.nan)
+    return Estimate(float(statistic(rows)), float(low), float(high), len(rows))
 
-    ``rows`` has one row for each problem, of whatever numbers the statistic needs, so that samples of one problem stay
-    together. Draws on which the statistic is not defined (NaN) are left out. Raises ValueError without rows.
+
+def bootstrap(rows: np.ndarray, statistic: Callable[[np.ndarray], float], draws: int = 2000, seed: int = 0) -> Estimate:
+    """A statistic of rows with its percentile bootstrap interval; raises ValueError without rows.
+
+    Rows (problems) are resampled whole, so that samples of one stay together; draws on which it is NaN are left out.
     """
-    rows = np.asarray(rows)
     if len(rows) == 0:
         raise ValueError("a bootstrap needs at least one row")
     rng = np.random.default_rng(seed)
     values = np.array([statistic(rows[rng.integers(len(rows), size=len(rows))]) for _ in range(draws)])
-    values = values[~np.isnan(values)]
-    edges = (1 - level) / 2, (1 + level) / 2
-    low, high = np.quantile(values, edges) if len(values) else (np.nan, np.nan)
-    return Estimate(float(statistic(rows)), float(low), float(high), len(rows))
+    return _estimate(rows, statistic, values[~np.isnan(values)])
 
 
 def ratio(rows: np.ndarray) -> float:
@@ -65,12 +62,7 @@ def resamples(n: int, draws: int, seed: int = 0) -> np.ndarray:
     return np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(float)
 
 
-def bootstrap_ratio(rows: np.ndarray, draws: int = 2000, level: float = 0.95) -> Estimate:
+def bootstrap_ratio(rows: np.ndarray) -> Estimate:
     """``bootstrap(rows, ratio)`` in one matrix product, for tables of many figures."""
-    rows = np.asarray(rows, dtype=float)
-    if len(rows) == 0:
-        raise ValueError("a bootstrap needs at least one row")
-    top, bottom = (resamples(len(rows), draws) @ rows[:, :2]).T
-    values = 100.0 * top[bottom != 0] / bottom[bottom != 0]
-    low, high = np.quantile(values, ((1 - level) / 2, (1 + level) / 2)) if len(values) else (np.nan, np.nan)
-    return Estimate(ratio(rows), float(low), float(high), len(rows))
+    top, bottom = (resamples(len(rows), 2000) @ rows[:, :2]).T
+    return _estimate(rows, ratio, 100.0 * top[bottom != 0] / bottom[bottom != 0])

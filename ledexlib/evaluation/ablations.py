@@ -6,22 +6,25 @@ and a longer list of variants, or more seeds, costs only what is new. Where ther
 made side by side, before the notebook or beside it, by ``python -m ledexlib ablate``.
 """
 
-from __future__ import annotations
-
 import difflib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from ledexlib.evaluation import metrics
 from ledexlib.evaluation.cache import EvaluatedModel, cache_folder
+from ledexlib.evaluation.comparisons import LIKE_FOR_LIKE, like_for_like
 from ledexlib.evaluation.evaluate import ByBenchmark, EvaluationSet, check_evaluation_sets, evaluate_model
 from ledexlib.params import ParameterError, Params
 from ledexlib.runs import Needed, NewProgress, Stage, read_stages, run_folder, stage_key
+from ledexlib.statistics import Estimate, ratio, resamples
 from ledexlib.training import check_rl
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SFT, RL, OWN = "04_sft", "05_ppo", "own"
 VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {  # what each one is, and what it changes in the run's settings
@@ -37,6 +40,15 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {  # what each one is, and 
     "gated": ("R(e) only if the tests pass", {"explanation_when_passed": True}),
     "same": ("references of the same program", {"reward_references": "solution"}),
 }
+EXPLAIN = "explain + refine pass@1"
+COMPARED = {  # what is compared: a score's pass@k, a rate's numerator and denominator, or the gain like for like
+    EXPLAIN: "explain",
+    metrics.REFINEMENT_RATE: metrics.RATES[metrics.REFINEMENT_RATE],
+    LIKE_FOR_LIKE: None,
+    "initial pass@1": "initial",
+    metrics.INVENTED: metrics.EXPLANATION_RATES[metrics.INVENTED],
+}
+ENDS = {"rollout/s_ex": "S_ex", "rollout/repaired": "repaired", "rollout/kl": "KL"}  # the same in every variant
 
 
 @dataclass(frozen=True)
@@ -51,9 +63,6 @@ class AblationTraining:
     @property
     def label(self) -> str:
         return f"{self.variant}-{self.seed}"
-
-
-# What is trained
 
 
 def check_ablations(p: Params) -> None:
@@ -80,9 +89,7 @@ def _changed(variant: str, p: Params) -> Params:
 
 def ablation_trainings(p: Params, need: Callable[[str], Needed]) -> list[AblationTraining]:
     """The trainings that the parameters name, variant by variant; ``need`` finds the stages that they start from.
-
-    Raises ParameterError or ProblemError for one that cannot be.
-    """
+    Raises ParameterError or ProblemError for one that cannot be."""
     check_ablations(p)
     (spec,) = (stage for stage in read_stages() if stage.name == RL)
     needs = {name: need(name).key for name in (SFT, "03_rewards")}
@@ -95,11 +102,8 @@ def ablation_trainings(p: Params, need: Callable[[str], Needed]) -> list[Ablatio
     return found
 
 
-# Training and evaluation
-
-
 def run_ablations(
-    trainings: Sequence[AblationTraining], sets: Sequence[EvaluationSet], stage: Stage
+    trainings: list[AblationTraining], sets: list[EvaluationSet], stage: Stage
 ) -> Iterator[tuple[str, ByBenchmark]]:
     """Train and evaluate what is not there yet; the SFT model's trajectories, then each training's, by label."""
     if not trainings:
@@ -116,9 +120,7 @@ def run_training(
     progress: NewProgress,
 ) -> ByBenchmark:  # fmt: skip
     """Make one of the trainings, and evaluate its model, unless that is there already; the trajectories.
-
-    Raises TrainingError or EvaluationError if another process works in its folder.
-    """
+    Raises TrainingError or EvaluationError if another process works in its folder."""
     from ledexlib.training.rl import copy_on_policy_programs, train_policy
 
     first = next(other for other in trainings if other.seed == training.seed)
@@ -133,3 +135,92 @@ def ablation_log(training: AblationTraining) -> pd.DataFrame:
     from ledexlib.training.rl import read_rl_log
 
     return read_rl_log(training.folder).assign(variant=training.variant, seed=training.seed)
+
+
+def contrast(after: np.ndarray, before: np.ndarray) -> Estimate:
+    """The mean over seeds of a rate in %, less the rate before, with an interval over seeds and problems.
+
+    ``after`` (S, P, 2) holds each seed's and problem's numerator and denominator, ``before`` (1, P, 2) those of one
+    model or (S, P, 2) those of one for each seed. A draw takes the same problems, and the same S of the seeds, for
+    both; with one seed the interval is over problems alone.
+    """
+    after = np.asarray(after, float)
+    before = np.broadcast_to(np.asarray(before, float), after.shape)
+    problems, seeds = resamples(after.shape[1], 2000), resamples(len(after), 2000, 1)
+
+    def rates(counts: np.ndarray) -> np.ndarray:
+        top, bottom = np.einsum("ds,dp,spk->kd", seeds, problems, counts, optimize=True)
+        return 100 * top / bottom
+
+    low, high = np.quantile(rates(after) - rates(before), (0.025, 0.975))
+    value = ratio(after.reshape(-1, 2)) - ratio(before.reshape(-1, 2))
+    return Estimate(value, float(low), float(high), after.shape[1])
+
+
+def _gain(counts: pd.DataFrame, labels: Sequence[str], rate: str, k: int = 1, than: Sequence[str] = (SFT,)) -> Estimate:
+    """What trainings change, in points: over the SFT model, or over other trainings with the same seeds."""
+    problems = _sums(counts, SFT, rate, k).index
+
+    def sums(some: Sequence[str]) -> np.ndarray:
+        return np.stack([_sums(counts, label, rate, k).reindex(problems, fill_value=0) for label in some])
+
+    return contrast(sums(labels), sums(than))
+
+
+def _sums(counts: pd.DataFrame, model: str, rate: str, k: int) -> pd.DataFrame:
+    """A rate's numerators and denominators by problem; like for like, those of the gain over the SFT model."""
+    what, mine = COMPARED[rate], counts[counts["model"] == model]
+    if what is None:
+        return like_for_like(counts, SFT, model, "explain")[["gain", "weight"]]
+    if isinstance(what, str):
+        return metrics.with_pass_at(mine, what, k).groupby("problem")[["pass", "one"]].sum()
+    return mine.groupby("problem")[[f"explain {name}" for name in what]].sum()
+
+
+def ablation_gains(trainings: Sequence[AblationTraining], counts: pd.DataFrame) -> pd.DataFrame:
+    """What each variant changes, in points: columns variant, what, seeds, than, rate, value, low, high. ``than`` is the
+    SFT model or, where the run's own settings were trained too, those with the same seeds. ``counts`` is
+    `metrics.task_counts` of the SFT model and all trainings."""
+    labels: dict[str, list[str]] = defaultdict(list)
+    for training in trainings:
+        labels[training.variant].append(training.label)
+    rows = []
+    for variant, mine in labels.items():
+        others = {SFT: [SFT]} | ({OWN: labels[OWN]} if OWN in labels and variant != OWN else {})
+        for than, rate in product(others, COMPARED):
+            found = _gain(counts, mine, rate, than=others[than])
+            rows.append((variant, VARIANTS[variant][0], len(mine), than, rate, *found[:3]))
+    return pd.DataFrame(rows, columns=["variant", "what", "seeds", "than", "rate", "value", "low", "high"])
+
+
+def ablation_table(gains: pd.DataFrame, trainings: Sequence[AblationTraining]) -> pd.DataFrame:
+    """A row for each variant: gains over the SFT model, for explain + refine pass@1 also over the run's own settings.
+    S_ex, the share repaired and KL are those of the last fifth of the batches, means over seeds."""
+    rows = []
+    for (variant, what), part in gains.groupby(["variant", "what"], sort=False):
+        texts = {(r.than, r.rate): f"{r.value:+.1f} [{r.low:+.1f}, {r.high:+.1f}]" for r in part.itertuples()}
+        gain = {EXPLAIN: texts[SFT, EXPLAIN], f"less {OWN}": texts.get((OWN, EXPLAIN), "–")}
+        gain |= {rate: texts[SFT, rate] for rate in COMPARED if rate != EXPLAIN}
+        logs = [ablation_log(training) for training in trainings if training.variant == variant]
+        lasts = pd.concat([log[-max(1, len(log) // 5) :] for log in logs])
+        ends = {name: lasts[column].mean() for column, name in ENDS.items() if column in lasts}
+        rows.append({"variant": variant, "what": what, **gain, **ends})
+    return pd.DataFrame(rows)
+
+
+def ablation_metrics(trainings: list[AblationTraining], gains: pd.DataFrame, counts: pd.DataFrame) -> dict[str, Any]:
+    """The stage's ``metrics.json``: each variant's gain over the SFT model in explain + refine pass@1, and under
+    ``gains`` those of the run's own settings over seeds, as `comparisons.headline_gains` has one seed's."""
+    over = gains[(gains["than"] == SFT) & (gains["rate"] == EXPLAIN)]
+    points = {row.variant: round(row.value, 2) for row in over.itertuples()}
+    found: dict[str, Any] = {"trainings": len(trainings), **points, "gains": {}}
+    if own := [training.label for training in trainings if training.variant == OWN]:
+        before = counts[counts["model"] == SFT]
+        about = {"n_problems": len(before), "n_samples": int(before["samples"].sum()), "n_seeds": len(own)}
+        wanted = {f"pass@{k}": (EXPLAIN, k) for k in metrics.ks_of(counts)}
+        wanted |= {rate: (rate, 1) for rate in (metrics.REFINEMENT_RATE, LIKE_FOR_LIKE)}
+        over_sft = found["gains"]["rl_over_sft"] = {}
+        for name, (rate, k) in wanted.items():
+            value, low, high = (round(number, 2) for number in _gain(counts, own, rate, k)[:3])
+            over_sft[name] = {"points": value, "low": low, "high": high, **about}
+    return found

@@ -4,12 +4,9 @@ Benchmarks that share prompts (a benchmark and its plus version) share the sampl
 same answers: see `ledexlib.repair`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -21,8 +18,8 @@ from ledexlib.runs import NewProgress, lock, read_json, write_json
 
 Style = Literal["few_shot", "chat"]
 MADE_WITH = (
-    "n_samples", "evaluate_temperature", "top_p", "evaluate_max_tokens", "seed", "answers_per_batch", "timeout",
-    "memory_mb",
+    "n_samples", "evaluate_temperature", "top_p", "evaluate_max_tokens", "seed", "answers_per_batch",
+    "timeout", "memory_mb",
 )  # fmt: skip
 
 
@@ -69,46 +66,31 @@ def cache_folder(parent: Path, model: EvaluatedModel, p: Params) -> Path:
 
 
 class EvaluationCache:
-    """A model's completions and the verdicts on its programs in ``folder``, which one process at a time may use.
-
-    The model is loaded when a completion has to be drawn. Raises EvaluationError if the folder was made with other
-    settings.
-    """
+    """A model's completions and the verdicts on its programs in a folder; the model is loaded when one is missing."""
 
     def __init__(self, folder: Path, model: EvaluatedModel, p: Params, progress: NewProgress) -> None:
-        same_settings(folder, cache_settings(model, p))
-        sampling = Sampling(
-            temperature=p.evaluate_temperature, top_p=p.top_p, max_tokens=p.evaluate_max_tokens, seed=p.seed
-        )
-        path, load = folder / "completions.jsonl", partial(_load, model, p, folder / "requests.jsonl")
-        batching = longest_first(p.answers_per_batch)
+        def load() -> Generator:  # endpoints serve the run's base model alone, any other runs in this process
+            other = {} if model.model == p.model else {"model": model.model, "model_endpoints": []}
+            return load_generator("model", p.model_copy(update=other), folder / "requests.jsonl")
+
+        drawn = {"temperature": p.evaluate_temperature, "top_p": p.top_p, "max_tokens": p.evaluate_max_tokens}
+        sampling, batching = Sampling(**drawn, seed=p.seed), longest_first(p.answers_per_batch)
+        path = folder / "completions.jsonl"
         self.completions = CompletionCache(path, model.label, load, sampling, sampling, batching, progress)
         self.verdicts = VerdictCache(p, folder / "verdicts.jsonl", progress)
 
 
-def _load(model: EvaluatedModel, p: Params, log_path: Path) -> Generator:
-    """The model; endpoints serve the run's base model alone, any other checkpoint runs in this process."""
-    if model.model != p.model:
-        p = p.model_copy(update={"model": model.model, "model_endpoints": []})
-    return load_generator("model", p, log_path)
-
-
-def lock_folder(folder: Path) -> TextIO:
-    """The lock of a folder, which is made, to use in ``with``; raises EvaluationError if another process holds it."""
+def lock_folder(folder: Path, settings: dict[str, Any]) -> TextIO:
+    """The lock of a folder, to use in ``with``; the folder is made, with a note of the settings that it is for.
+    Raises EvaluationError if another process holds it, or if the folder was made with other settings."""
     folder.mkdir(parents=True, exist_ok=True)
     held = lock(folder / ".lock")
     if held is None:
         raise EvaluationError(f"{folder} is being written by another process; wait for it, or use another folder")
+    made = read_json(folder / "settings.json") or settings
+    if names := [name for name in {**made, **settings} if made.get(name) != settings.get(name)]:
+        held.close()
+        other = "; ".join(f"{name} = {made.get(name)!r}, now {settings.get(name)!r}" for name in names)
+        raise EvaluationError(f"{folder} holds an evaluation made with {other}. Use another folder, or these settings")
+    write_json(folder / "settings.json", settings)
     return held
-
-
-def same_settings(folder: Path, now: dict[str, Any]) -> None:
-    """Take note of the settings, or refuse them if the folder was made with others."""
-    made = read_json(folder / "settings.json") or now
-    names = [name for name in {**made, **now} if made.get(name) != now.get(name)]
-    if names:
-        differing = "; ".join(f"{name} = {made.get(name)!r}, now {now.get(name)!r}" for name in names)
-        raise EvaluationError(
-            f"{folder} holds an evaluation made with {differing}. Use another folder, or the same settings"
-        )
-    write_json(folder / "settings.json", now)

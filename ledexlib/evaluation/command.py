@@ -1,19 +1,19 @@
-"""The commands ``evaluate`` (one model, or recorded attempts, outside a run) and ``ablate`` (trainings of a run)."""
-
-from __future__ import annotations
+"""The commands of evaluation: ``evaluate`` (a model, or recorded attempts), ``ablate``, ``headline`` and ``verify``."""
 
 import argparse
+import json
 import sys
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from ledexlib import params
+from ledexlib import params, problems
+from ledexlib.evaluation import evaluate, samples
 from ledexlib.evaluation.ablations import ablation_trainings, run_training
 from ledexlib.evaluation.cache import EvaluatedModel, EvaluationError, model_label
-from ledexlib.evaluation.evaluate import check_evaluation_sets, evaluate_model, evaluate_recorded, load_evaluation_sets
-from ledexlib.evaluation.export import write_trajectories
 from ledexlib.evaluation.metrics import SCORE_NAMES, pass_at_k_scores, repair_rates, task_counts
 from ledexlib.models import check_generator
 from ledexlib.params import ParameterError, Params
@@ -22,6 +22,21 @@ from ledexlib.runs import ArtifactError, Progress, StageError, needed, run_folde
 from ledexlib.training import TrainingError
 
 REFUSED = (ParameterError, ProblemError, EvaluationError, ArtifactError, StageError, TrainingError)
+
+
+def _command(act: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
+    """A subcommand: exit status 0, or 2 with a message if what was given cannot be used."""
+
+    @wraps(act)
+    def command(args: argparse.Namespace) -> int:
+        try:
+            act(args)
+        except REFUSED as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        return 0
+
+    return command
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,47 +61,33 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def _parameters(args: argparse.Namespace) -> Params:
     """The parameters of the files and options; all problems of the benchmarks unless the parameters say otherwise."""
     given = {
-        "model": args.model,
-        "recorded": args.recorded or [],
+        "model": args.model, "recorded": args.recorded, "n_samples": args.samples, "feedback_from": args.feedback_from,
         "evaluate_benchmarks": [entry for entry in args.benchmark.split(",") if entry],
-        "n_samples": args.samples,
-        "feedback_from": args.feedback_from,
-    }
-    p = params.load(args.files, args.overrides)
-    values = {"evaluate_max_problems": None, **p.model_dump(include=p.model_fields_set)}
-    return params.validate(values | {name: value for name, value in given.items() if value is not None})
+    }  # fmt: skip
+    values = {"recorded": [], **{name: value for name, value in given.items() if value is not None}}
+    stated = params.load(args.files, args.overrides).model_dump(exclude_unset=True)
+    return params.validate({"evaluate_max_problems": None, **stated, **values})
 
 
-def evaluate_command(args: argparse.Namespace) -> int:
-    """The subcommand ``evaluate``: exit status 0, or 2 with a message if what was given cannot be used."""
-    try:
-        p = _parameters(args)
-        check_evaluation_sets(p, args.style == "few_shot")
-        if args.model:
-            check_generator("model", p)
-        _evaluate(args, p)
-    except REFUSED as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _evaluate(args: argparse.Namespace, p: Params) -> None:
-    progress = partial(Progress, args.out)
+@_command
+def evaluate_command(args: argparse.Namespace) -> None:
+    """The subcommand ``evaluate``: the results as text, and trajectories and results in a folder."""
+    p, progress = _parameters(args), partial(Progress, args.out)
+    evaluate.check_evaluation_sets(p, args.style == "few_shot")
     if args.recorded:
-        (shown,) = sets = load_evaluation_sets(p)
-        found = evaluate_recorded(p.recorded, shown, p, args.out, progress)
+        sets = evaluate.load_evaluation_sets(p)
+        found = evaluate.evaluate_recorded(sets[0], p, args.out, progress)
     else:
+        check_generator("model", p)
         model = EvaluatedModel(model_label(args.model), args.model, args.style)
-        sets = load_evaluation_sets(p, [model])
-        found = {model.label: evaluate_model(model, sets, p, args.out, progress)}
+        sets = evaluate.load_evaluation_sets(p, [model])
+        found = {model.label: evaluate.evaluate_model(model, sets, p, args.out, progress)}
     for label, by_benchmark in found.items():
-        write_trajectories(args.out / label, by_benchmark)
+        evaluate.write_trajectories(args.out / label, by_benchmark)
     counts = task_counts(found, sets)
     scores, rates = pass_at_k_scores(counts), repair_rates(counts)
-    write_json(args.out / "results.json", {
-        "parameters": p.model_dump(), "scores": scores.to_dict("records"), "rates": rates.to_dict("records"),
-    })  # fmt: skip
+    results = {"scores": scores.to_dict("records"), "rates": rates.to_dict("records")}
+    write_json(args.out / "results.json", {"parameters": p.model_dump(), **results})
     print(_report(counts, scores, rates, p))
 
 
@@ -99,9 +100,9 @@ def _report(counts: pd.DataFrame, scores: pd.DataFrame, rates: pd.DataFrame, p: 
         for score, rows in part.groupby("score", sort=False):
             texts = [f"pass@{row.k} {row.value:.2f} % [{row.low:.2f}, {row.high:.2f}]" for row in rows.itertuples()]
             lines.append(f"  {SCORE_NAMES[score]:16} {int(mine[score].sum()):,} pass; {'; '.join(texts)}")
-        for row in rates[(rates["model"] == model) & (rates["benchmark"] == benchmark)].itertuples():
-            if row.value == row.value:  # not NaN: something was sent to repair this way
-                lines.append(f"  {SCORE_NAMES[row.way]}: {row.rate} {row.value:.2f} % [{row.low:.2f}, {row.high:.2f}]")
+        known = rates[(rates["model"] == model) & (rates["benchmark"] == benchmark)].dropna()  # something was sent
+        for row in known.itertuples():
+            lines.append(f"  {SCORE_NAMES[row.way]}: {row.rate} {row.value:.2f} % [{row.low:.2f}, {row.high:.2f}]")
     return "\n".join(lines)
 
 
@@ -112,20 +113,63 @@ def add_ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trainings", nargs="+", required=True, metavar="LABEL", help="variant-seed, such as own-1")
 
 
-def ablate_command(args: argparse.Namespace) -> int:
-    """The subcommand ``ablate``: exit status 0, or 2 with a message if it is refused."""
-    try:
-        p = params.from_arguments(args)
-        trainings = ablation_trainings(p, lambda name: needed(run_folder(p), name, by="09_ablations"))
-        by_label = {training.label: training for training in trainings}
-        if unknown := [label for label in args.trainings if label not in by_label]:
-            raise ParameterError(f"--trainings: {', '.join(unknown)} is none of {', '.join(by_label)}")
-        sets = load_evaluation_sets(p)
-        for label in args.trainings:
-            print(label, flush=True)
-            training = by_label[label]
-            run_training(training, trainings, sets, p, partial(Progress, training.folder))
-    except REFUSED as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+@_command
+def ablate_command(args: argparse.Namespace) -> None:
+    """The subcommand ``ablate``: the trainings, each with its evaluation."""
+    p = params.from_arguments(args)
+    trainings = ablation_trainings(p, lambda name: needed(run_folder(p), name, by="09_ablations"))
+    by_label = {training.label: training for training in trainings}
+    if unknown := [label for label in args.trainings if label not in by_label]:
+        raise ParameterError(f"--trainings: {', '.join(unknown)} is none of {', '.join(by_label)}")
+    sets = evaluate.load_evaluation_sets(p)
+    for label in args.trainings:
+        print(label, flush=True)
+        run_training(by_label[label], trainings, sets, p, partial(Progress, by_label[label].folder))
+
+
+def run_headline(folder: Path) -> dict[str, Any]:
+    """The metrics of a run's evaluation. Where its reinforcement was repeated with several seeds (09_ablations, variant
+    ``own``), its gain is over all of them. Raises StageError if a stage is missing, damaged or outdated."""
+    found, ablations = needed(folder, "06_evaluate", by="the headline").metrics, {}
+    if (folder / "09_ablations" / "done.json").exists():
+        ablations = needed(folder, "09_ablations", by="the headline").metrics
+    return {**found, "gains": {**found["gains"], **ablations.get("gains", {})}}
+
+
+def add_headline_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the subcommand ``headline``."""
+    parser.description = "Print the headline figures of a run's evaluation as JSON."
+    parser.add_argument("folder", type=Path, metavar="outputs/RUN", help="the run's folder")
+
+
+@_command
+def headline_command(args: argparse.Namespace) -> None:
+    """The subcommand ``headline``: the figures of a run's evaluation as JSON."""
+    print(json.dumps(run_headline(args.folder), indent=2))
+
+
+def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the subcommand ``verify``."""
+    parser.description = "Run samples against a benchmark's tests; one verdict a line, in the samples' order."
+    add, names = parser.add_argument, problems.benchmark_names()
+    add("--benchmark", required=True, choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
+    add("--data", type=Path, metavar="PATH", help="the benchmark's original file or folder (default: the hub)")
+    add("--split", help="use only this split's problems (default: all splits)")
+    add("--samples", type=Path, required=True, metavar="FILE", help="JSON lines: task_id, completion or solution")
+    add("--out", type=Path, required=True, metavar="FILE", help="JSON lines: a verdict for each sample")
+    add("--workers", type=int, default=2, metavar="N", help="programs run at once (default: %(default)s)")
+    add("--timeout", type=float, default=15.0, metavar="S", help="a program's seconds (default: %(default)s)")
+
+
+@_command
+def verify_command(args: argparse.Namespace) -> None:
+    """The subcommand ``verify``: a file of verdicts, and their summary."""
+    given = {"workers": args.workers, "timeout": args.timeout}
+    p = params.validate(given, {name: f"--{name}" for name in given})
+    if not args.samples.is_file():  # said before a long download of problems
+        raise EvaluationError(f"{args.samples}: no such file of samples")
+    if args.out.is_dir():
+        raise EvaluationError(f"{args.out}: is a folder; --out names the file to write")
+    by_task = {problem.task_id: problem for problem in problems.load_problems(args.benchmark, args.split, args.data)}
+    rows = samples.write_verdicts(samples.read_samples(args.samples, by_task), by_task, args.out, p)
+    print(samples.summary(rows))

@@ -1,25 +1,19 @@
-"""Models against each other, and repair against more samples, paired by problem."""
-
-from __future__ import annotations
+"""Models against each other, and repair against more samples, paired by problem; the figures of a run."""
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ledexlib.evaluation.metrics import (
-    REFINEMENT_RATE,
-    SCORE_NAMES,
-    estimated_pass_at,
-    interval,
-    ks_of,
-    scores_of,
-    with_pass_at,
-)
+from ledexlib.evaluation.metrics import REFINEMENT_RATE, SCORE_NAMES, estimated_pass_at, ks_of, scores_of, with_pass_at
+from ledexlib.evaluation.tables import PAPER_STAGES
+from ledexlib.params import Params
+from ledexlib.runs import read_json, run_folder
 from ledexlib.statistics import ratio, resamples
 
 LIKE_FOR_LIKE = "refinement rate, like for like"
+STEPS = {"sft_over_prompting": ("base", "04_sft"), "rl_over_sft": ("04_sft", "05_ppo")}  # the headline's: before, after
 
 
 class Gain(NamedTuple):
@@ -33,11 +27,9 @@ class Gain(NamedTuple):
     n_samples: int  # first programs of either model
 
 
-def pass_at_gain(counts: pd.DataFrame, before: str, after: str, score: str, k: int, draws: int = 10_000) -> Gain:
+def pass_at_gain(counts: pd.DataFrame, before: str, after: str, score: str, k: int) -> Gain:
     """pass@k of ``after`` minus that of ``before`` by paired bootstrap: a problem is drawn for both at once.
-
-    Raises ValueError if the two were not evaluated on the same tasks.
-    """
+    Raises ValueError if the two were not evaluated on the same tasks."""
     key = ["benchmark", "task"]
     one, two = (with_pass_at(counts[counts["model"] == name], score, k).set_index(key) for name in (before, after))
     if set(one.index) != set(two.index) or one.empty:
@@ -45,15 +37,13 @@ def pass_at_gain(counts: pd.DataFrame, before: str, after: str, score: str, k: i
     pairs = one[["problem", "samples", "pass"]].join(two[["samples", "pass"]].add_suffix(" after"))
     rows = pairs.assign(gain=pairs["pass after"] - pairs["pass"], one=1.0).groupby("problem")[["gain", "one"]].sum()
     n_samples = int(min(pairs["samples"].sum(), pairs["samples after"].sum()))
-    return _paired(rows.to_numpy(), len(pairs), n_samples, draws)
+    return _paired(rows.to_numpy(), len(pairs), n_samples)
 
 
-def _paired(values: np.ndarray, n_problems: int, n_samples: int, draws: int) -> Gain:
-    """A ratio of sums over problems, less a second one if ``values`` (P, 2 or 4: numerator, denominator, …) has it.
-
-    Draws with a denominator of 0 are left out.
-    """
-    sums = resamples(len(values), draws) @ values
+def _paired(values: np.ndarray, n_problems: int, n_samples: int) -> Gain:
+    """A ratio of sums over problems, less a second one if ``values`` (P, 2 or 4: numerator, denominator, …) has it;
+    draws with a denominator of 0 are left out."""
+    sums = resamples(len(values), 10_000) @ values
     sums = sums[(sums[:, 1::2] != 0).all(axis=1)]
     signs = (1.0, -1.0)[: values.shape[1] // 2]
     drawn = 100.0 * (sums[:, ::2] / sums[:, 1::2]) @ signs
@@ -79,11 +69,9 @@ def like_for_like(counts: pd.DataFrame, before: str, after: str, way: str) -> pd
     return pairs.assign(gain=gained, weight=pairs[sent], tasks=1).groupby("problem")[["gain", "weight", "tasks"]].sum()
 
 
-def repair_gains(counts: pd.DataFrame, before: str, after: str, way: str, draws: int = 10_000) -> dict[str, Gain]:
-    """How much more of the wrong programs ``after`` repairs, by paired bootstrap: each model of its own, like for like.
-
-    Empty if no task has wrong programs of both.
-    """
+def repair_gains(counts: pd.DataFrame, before: str, after: str, way: str) -> dict[str, Gain]:
+    """How much more of the wrong programs ``after`` repairs, by paired bootstrap: each model of its own, like for like;
+    empty if no task has wrong programs of both."""
     columns = [f"{way} fixed", f"{way} sent"]
     one, two = (counts[counts["model"] == name].groupby("problem")[columns].sum() for name in (before, after))
     rows = two.add_suffix(" after").join(one, how="outer").fillna(0)
@@ -91,9 +79,9 @@ def repair_gains(counts: pd.DataFrame, before: str, after: str, way: str, draws:
     if alike.empty:
         return {}
     tasks = counts[counts["model"] == before]["task"].nunique()
-    own = _paired(rows.to_numpy(float), tasks, int(min(one[columns[1]].sum(), two[columns[1]].sum())), draws)
+    own = _paired(rows.to_numpy(float), tasks, int(min(one[columns[1]].sum(), two[columns[1]].sum())))
     weighted, n_tasks = alike[["gain", "weight"]].to_numpy(float), int(alike["tasks"].sum())
-    return {REFINEMENT_RATE: own, LIKE_FOR_LIKE: _paired(weighted, n_tasks, int(alike["weight"].sum()), draws)}
+    return {REFINEMENT_RATE: own, LIKE_FOR_LIKE: _paired(weighted, n_tasks, int(alike["weight"].sum()))}
 
 
 def sources_of_gain(counts: pd.DataFrame, before: str, after: str, score: str) -> dict[str, float]:
@@ -132,16 +120,42 @@ def compare_models(counts: pd.DataFrame) -> pd.DataFrame:
 
 def equal_budget(counts: pd.DataFrame) -> pd.DataFrame:
     """2k programs against k programs with their repairs: how many problems (%) have a solution, for k up to n/2.
-
-    Columns: answers, strategy, value, low, high, model. Empty if there is but one program a problem.
-    """
+    Columns: answers, strategy, value, low, high, model. Empty if there is but one program a problem."""
     rows = []
     for model, mine in counts.groupby("model", sort=False):
         most = int(mine["samples"].min()) // 2
         for k in sorted({k for k in (1, 2, 5, 10, 20, 50, most) if 1 <= k <= most}):
-            strategies = {"programs only": ("initial", 2 * k)}
-            strategies |= {f"half repairs ({way})": (way, k) for way in scores_of(mine)[1:]}
-            for strategy, (score, n) in strategies.items():
-                found = interval(estimated_pass_at(mine, score, n))
-                rows.append({"answers": 2 * k, "strategy": strategy, **found, "model": model})
+            rows.append((2 * k, "programs only", *estimated_pass_at(mine, "initial", 2 * k)[:3], model))
+            for way in scores_of(mine)[1:]:
+                rows.append((2 * k, f"half repairs ({way})", *estimated_pass_at(mine, way, k)[:3], model))
     return pd.DataFrame(rows, columns=["answers", "strategy", "value", "low", "high", "model"])
+
+
+def headline_gains(counts: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """What fine-tuning and reinforcement learning add, over all benchmarks weighted by problems, where both were
+    evaluated: to pass@1 and pass@10 after explain + refine, and to the success refinement rate (see `Gain`)."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, (before, after) in STEPS.items():
+        pair = counts[counts["model"].isin((before, after))]
+        if pair["model"].nunique() == 2:
+            gains = {f"pass@{k}": pass_at_gain(pair, before, after, "explain", k)._asdict() for k in ks_of(pair)}
+            gains["from"] = sources_of_gain(pair, before, after, "explain")
+            gains |= {rate: gain._asdict() for rate, gain in repair_gains(pair, before, after, "explain").items()}
+            for metric, parts in gains.items():
+                gains[metric] = {part: round(value, 4 if part == "p" else 2) for part, value in parts.items()}
+            found[name] = gains
+    return found
+
+
+def evaluation_metrics(counts: pd.DataFrame, scores: pd.DataFrame, rates: pd.DataFrame, p: Params) -> dict[str, Any]:
+    """The stage's ``metrics.json``: pass@1 of each model by name, for the table of runs, then all figures."""
+    overall = scores if counts["benchmark"].nunique() == 1 else scores[scores["benchmark"] == "overall"]
+    singles = overall[(overall["score"] != "refine") & (overall["k"] == 1)].replace({"model": PAPER_STAGES})
+    about = read_json(run_folder(p) / "run.json") or {}
+    return {
+        **{f"{row.model} {row.score} pass@1 %": round(row.value, 2) for row in singles.itertuples()},
+        "gains": headline_gains(counts), "feedback_from": p.feedback_from,
+        "scores": scores.round(2).to_dict("records"), "rates": rates.round(2).to_dict("records"),
+        "command": about.get("command") or f"notebooks/06_evaluate.ipynb with run = {p.run!r}",
+        "parameters": about.get("parameters", {}),
+    }  # fmt: skip

@@ -1,14 +1,11 @@
 """What a repair changed in a program, line by line, and how much of that was needed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
 ALIKE = 0.5  # Dice similarity of two lines' tokens above which one can be a changed version of the other
-
 Passing = Callable[[Mapping[Hashable, str]], Mapping[Hashable, bool]]  # programs by name: which of them pass
 
 
@@ -75,20 +72,14 @@ def apply_edits(before: str, changes: Iterable[Edit]) -> str:
 
 
 def needed_edits(repairs: Mapping[Hashable, tuple[str, str]], passing: Passing) -> dict[Hashable, list[Edit]]:
-    """The changes of each correct repair (wrong program, right program) that it cannot do without.
-
-    Every change is taken back in turn, from the last to the first, and stays out if the program still passes. What is
-    left passes too, and is often, not always, the smallest such set.
-    """
+    """The changes of each correct repair (wrong program, right program) that it cannot do without: each is taken back
+    in turn, from the last to the first, and stays out if the program still passes. What is left passes too, and is
+    often, not always, the smallest such set."""
     left = {name: line_edits(*pair) for name, pair in repairs.items()}
-    rounds = max(map(len, left.values()), default=0)
-    for place in range(rounds - 1, -1, -1):
+    for place in reversed(range(max(map(len, left.values()), default=0))):
         # Alone, a change is needed: without it the program is the wrong one.
-        less = {
-            name: changes[:place] + changes[place + 1 :]
-            for name, changes in left.items()
-            if len(changes) > max(place, 1)
-        }
+        several = {name: changes for name, changes in left.items() if len(changes) > max(place, 1)}
+        less = {name: changes[:place] + changes[place + 1 :] for name, changes in several.items()}
         passed = passing({name: apply_edits(repairs[name][0], changes) for name, changes in less.items()})
         left |= {name: changes for name, changes in less.items() if passed[name]}
     return left

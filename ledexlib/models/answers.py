@@ -5,15 +5,13 @@ the whole program or only the rest of a given stub. Reading never fails: where t
 A program is taken as it stands; nothing is repaired in it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from ledexlib.models import program_text
 from ledexlib.models.program_text import ASKED, BODY, BODY_STARTS, DEFINES, EXAMPLES, OTHER, STARTS, rank
-from ledexlib.problems import parse_python
+from ledexlib.problems import parse_python, unify_lines
 from ledexlib.records import Problem
 
 BEGIN, DONE, EXPLANATION = "[BEGIN]", "[DONE]", "[EXPLANATION]"  # section markers of few-shot prompts
@@ -27,7 +25,7 @@ class Answer(NamedTuple):
 
 
 class _Program(NamedTuple):
-    """A candidate: its text, its lines in the answer (from start to before end), and its rank."""
+    """A candidate: its text and its rank, and its lines in the answer (from start to before end)."""
 
     code: str
     start: int
@@ -43,15 +41,12 @@ _END_TOKEN = re.compile(r"(<\|\w{1,32}\|>|</s>|<｜end▁of▁sentence｜>)$")
 _HEADING = re.compile(r"^\s*(#{1,6}\s+\S.*|\*\*[^*]+\*\*:?)\s*$")
 _EXPLANATION_HEADING = re.compile(
     r"^[#*_\s]*\[?(explanation|analysis|diagnosis|root cause|what (is|was|went) wrong)\]?[*_\s]*"
-    r"(:[*_\s]*|$)(?P<rest>.*)$",
-    re.IGNORECASE,
-)
+    r"(:[*_\s]*|$)(?P<rest>.*)$", re.IGNORECASE)  # fmt: skip
 _CODE_WORD = r"\b(code|program|solution|function|implementation|version|answer|script|fix)\b"
 _LEAD_IN = re.compile(  # the line that announces the program
     rf"^([#*\s]*(\w+ ){{0,4}}{_CODE_WORD}[*\s]*:?[*\s]*|.{{0,120}}{_CODE_WORD}.{{0,60}}:"
     rf"|(sure|certainly|of course)\W*|(here|below)\b[^:]{{0,100}}{_CODE_WORD}[^:.]{{0,40}}[.!]?|\[\w+\])$",
-    re.IGNORECASE,
-)
+    re.IGNORECASE)  # fmt: skip
 _GREETING = re.compile(r"^(sure|certainly|of course|absolutely|okay|ok|great)\b[,!.:][^\n]{0,120}\n+(?=\S)", re.I)
 
 
@@ -73,8 +68,9 @@ def locate_answer(text: str, problem: Problem | None = None) -> tuple[Answer, in
     first, last = _markers(lines, blocks)
     blocks = [block for block in blocks if first <= block.start and block.end <= last]
     program = max(reversed(blocks), key=lambda block: block.rank, default=None)  # the last of the best
-    if program is None and first and last < len(lines):
-        program = _section(lines, first, last, problem)
+    if program is None and first and last < len(lines):  # what is between [BEGIN] and [DONE], as it stands
+        code = program_text.tidy("\n".join(lines[first:last]), problem)
+        program = _Program(code, first, last, max(rank(code, problem), OTHER if code else EXAMPLES))
     elif program is None or program.rank < BODY:
         found = _unfenced(lines[:last], first, blocks, problem)
         program = found if program is None or (found and found.rank > program.rank) else program
@@ -84,11 +80,6 @@ def locate_answer(text: str, problem: Problem | None = None) -> tuple[Answer, in
     start = text.rfind(cleaned) + sum(len(line) + 1 for line in lines[: program.start])
     explanation = _explanation(lines[: program.start], lines[program.end :])
     return Answer(explanation, program_text.complete(program.code, problem)), start
-
-
-def unify_lines(text: str) -> str:
-    """The text with every line ended by a line feed."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse_solution(text: str, problem: Problem) -> str:
@@ -101,13 +92,9 @@ def _clean(text: str) -> str:
     text = text.rstrip()
     while token := _END_TOKEN.search(text[-40:]):
         text = text[: -len(token.group())].rstrip()
-    thought = _THOUGHT_END.search(text)
-    if thought:
+    if thought := _THOUGHT_END.search(text):
         return text[thought.end() :]
     return "" if re.match(r"\s*<think(ing)?>", text) else text  # a thought that was cut short holds no answer
-
-
-# Where the program may be
 
 
 def _fenced(lines: list[str], problem: Problem | None) -> Iterator[_Program]:
@@ -119,13 +106,12 @@ def _fenced(lines: list[str], problem: Problem | None) -> Iterator[_Program]:
         if opening is None:
             opening, start = match, number
             continue
-        closes = match is not None and _closes(match, opening)
-        reopens = match is not None and not closes and _reopens(match, opening)
+        closes, reopens = _ends(match, opening) if match else (False, False)
         if not (closes or reopens or line is None):
             continue
-        language = re.match(r"[{.\s]*(\w*)", opening["info"])
-        if language and language[1].lower() in _PYTHON:
-            yield _block(lines, opening, start, number, closes, problem)
+        if re.match(r"[{.\s]*(\w*)", opening["info"])[1].lower() in _PYTHON:
+            content = [line.removeprefix(_margin(opening)) for line in lines[start + 1 : number]]
+            yield _block(content, start, closes, problem)
         opening, start = (match, number) if reopens else (None, 0)
 
 
@@ -133,26 +119,22 @@ def _margin(opening: re.Match[str]) -> str:
     return "" if opening["before"].strip() else opening["before"]
 
 
-def _closes(match: re.Match[str], opening: re.Match[str]) -> bool:
-    """As in CommonMark, so that an indented fence in a docstring, or a shorter one, closes nothing."""
-    bare = not match["info"].strip() and not match["before"].strip()
-    return bare and match["ticks"].startswith(opening["ticks"]) and len(match["before"]) - len(_margin(opening)) <= 3
+def _ends(match: re.Match[str], opening: re.Match[str]) -> tuple[bool, bool]:
+    """Whether a fence closes the block, and whether it opens another, as the model forgot to close the last one.
+
+    As in CommonMark, an indented fence in a docstring, or a shorter one, closes nothing; a new block names a language.
+    """
+    info, before = match["info"].strip(), match["before"]
+    as_long = match["ticks"].startswith(opening["ticks"])
+    closes = as_long and not info and not before.strip() and len(before) - len(_margin(opening)) <= 3
+    return closes, as_long and bool(re.fullmatch(r"\w+", info)) and len(before) <= len(opening["before"])
 
 
-def _reopens(match: re.Match[str], opening: re.Match[str]) -> bool:
-    """A new block with a language, where the model forgot to close the last one."""
-    named = re.fullmatch(r"\w+", match["info"].strip()) is not None
-    return named and match["ticks"].startswith(opening["ticks"]) and len(match["before"]) <= len(opening["before"])
-
-
-def _block(
-    lines: list[str], opening: re.Match[str], start: int, end: int, closed: bool, problem: Problem | None
-) -> _Program:
-    """The block whose fences are the lines start and end (if it is closed)."""
-    content = [line.removeprefix(_margin(opening)) for line in lines[start + 1 : end]]
+def _block(content: list[str], start: int, closed: bool, problem: Problem | None) -> _Program:
+    """The block with this content behind the fence in line start; one that is not closed may hold more than code."""
     if closed:
         code = program_text.tidy("\n".join(content), problem)
-        return _Program(code, start, end + 1, rank(code, problem))
+        return _Program(code, start, start + len(content) + 2, rank(code, problem))
     content = content[: next((i for i, line in enumerate(content) if line.strip() == DONE), len(content))]
     code = program_text.tidy(re.sub(r"`{3,}\s*$", "", "\n".join(content)), problem)
     code = program_text.trim(code, problem)
@@ -173,12 +155,6 @@ def _markers(lines: list[str], blocks: list[_Program]) -> tuple[int, int]:
             if before or (not blocks and any(earlier.strip() for earlier in lines[first:number])):
                 return first, number
     return first, len(lines)
-
-
-def _section(lines: list[str], first: int, last: int, problem: Problem | None) -> _Program:
-    """The program between ``[BEGIN]`` and ``[DONE]``, as it stands."""
-    code = program_text.tidy("\n".join(lines[first:last]), problem)
-    return _Program(code, first, last, max(rank(code, problem), OTHER if code else EXAMPLES))
 
 
 def _unfenced(lines: list[str], first: int, blocks: list[_Program], problem: Problem | None) -> _Program | None:
@@ -205,9 +181,6 @@ def _unfenced(lines: list[str], first: int, blocks: list[_Program], problem: Pro
     return best
 
 
-# The explanation
-
-
 def _explanation(before: list[str], after: list[str]) -> str | None:
     """The section headed as explanation; else the prose before the program; else the prose after it."""
     return _headed(before) or _headed(after) or _prose(before) or _prose(after) or None
@@ -215,8 +188,7 @@ def _explanation(before: list[str], after: list[str]) -> str | None:
 
 def _headed(lines: list[str]) -> str:
     for number, line in enumerate(lines):
-        match = _EXPLANATION_HEADING.match(line)
-        if match:
+        if match := _EXPLANATION_HEADING.match(line):
             rest = lines[number + 1 :]
             end = next((i for i, later in enumerate(rest) if _HEADING.match(later)), len(rest))
             return _prose([match["rest"], *rest[:end]])

@@ -4,12 +4,9 @@ The openai client tries again what may pass, with growing waits or those that th
 next endpoint in turn, and at once to another if that one has trouble. Requests run on an event loop in a thread of its
 own, because a Jupyter kernel's thread already has a running loop.
 
-Servers differ: some answer fewer choices than asked (then the rest is asked for), ignore a stop string (then the text
-is cut here) or draw nothing at random (then a warning says so); equal seeds give equal answers only where the server
-keeps that promise.
+Servers differ: some answer fewer choices than asked (the rest is asked for), ignore a stop string (the text is cut
+here) or draw nothing at random (a warning says so); not all give equal answers to equal seeds.
 """
-
-from __future__ import annotations
 
 import asyncio
 import hashlib
@@ -19,6 +16,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ import httpx2
 import openai
 from anyio.from_thread import start_blocking_portal
 
-from ledexlib.models.interface import STOP, Completion
+from ledexlib.models.generators import STOP, Completion
 from ledexlib.models.prompts import Prompt
 from ledexlib.records import Sampling
 
@@ -61,16 +59,14 @@ class EndpointGenerator:
         """``n`` completions of each prompt, in order."""
         with start_blocking_portal() as portal:  # an interrupt cancels what is still under way
             answers = portal.call(self._generate, prompts, n, sampling)
-        if n >= 3 and sampling.temperature > 0 and not self._warned:
-            texts = [{completion.text for completion in answer} for answer in answers]
-            if texts and all(len(distinct) == 1 for distinct in texts):
-                self._warned = True
-                warnings.warn(
-                    f"{self.name}: all {n} samples of every prompt are equal at temperature {sampling.temperature}; "
-                    "does the server sample? (transformers serve does only if the checkpoint's generation config has "
-                    "do_sample)",
-                    stacklevel=2,
-                )
+        equal = all(len({completion.text for completion in answer}) == 1 for answer in answers)
+        if answers and n >= 3 and sampling.temperature > 0 and equal and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self.name}: all {n} samples of every prompt are equal at temperature {sampling.temperature}; does "
+                "the server sample? (transformers serve does only if the checkpoint's generation config has do_sample)",
+                stacklevel=2,
+            )
         return answers
 
     async def _generate(self, prompts: Sequence[Prompt], n: int, sampling: Sampling) -> list[list[Completion]]:
@@ -99,7 +95,7 @@ class EndpointGenerator:
                     first += n
                 used.add(first)
                 requests.append(self._request(prompt, count, _seed(sampling.seed, number, first), sampling))
-            got += [completion for part in await asyncio.gather(*requests) for completion in part]
+            got += chain.from_iterable(await asyncio.gather(*requests))
         return got[:n]
 
     async def _request(self, prompt: Prompt, n: int, seed: int, sampling: Sampling) -> list[Completion]:
@@ -120,8 +116,8 @@ class EndpointGenerator:
             tries = 1 + int(error.request.headers["x-stainless-retry-count"])
             last = f"{endpoint}: {_describe(error, self.timeout)}"
             self._log(endpoint, {}, 0, tries, started, last)
-            said = f"no answer after {tries} {'try' if tries == 1 else 'tries'}; the last from {last}"
-            raise EndpointError(f"model {self.name}: {said}") from None
+            counted = f"{tries} {'try' if tries == 1 else 'tries'}"
+            raise EndpointError(f"model {self.name}: no answer after {counted}; the last from {last}") from None
         endpoint, data = response.http_request.extensions["endpoint"], response.http_response.extensions["data"]
         completions = _read(data, self.stop if isinstance(prompt, str) else ())[:n]
         self._log(endpoint, data, len(completions), response.retries_taken + 1, started)
@@ -129,16 +125,13 @@ class EndpointGenerator:
             self._choices = min(len(completions), self._choices or n)
         return completions
 
-    def _log(
-        self, endpoint: str, data: Any, choices: int, tries: int, started: float, error: str | None = None
-    ) -> None:
+    def _log(self, endpoint: str, data: Any, choices: int, tries: int, started: float, error: str = "") -> None:
         """Append a request with all its tries to the log."""
         if self._log_path is None:
             return
-        tokens_in, tokens_out = _usage(data)
         row = {
-            "endpoint": endpoint, "model": self.name, "tokens_in": tokens_in, "tokens_out": tokens_out,
-            "choices": choices, "tries": tries, "seconds": round(time.monotonic() - started, 3), "error": error,
+            "endpoint": endpoint, "model": self.name, **_usage(data),
+            "choices": choices, "tries": tries, "seconds": round(time.monotonic() - started, 3), "error": error or None,
         }  # fmt: skip
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         with self._log_path.open("a", encoding="utf-8") as file:
@@ -165,8 +158,7 @@ class _RoundRobin(httpx2.AsyncClient):
         *others, last = ready[self._turn :] + ready[: self._turn]
         for endpoint in others:
             with suppress(httpx2.RequestError):
-                response = await self._ask(endpoint, path, request, options)
-                if not _may_pass(response):
+                if not _may_pass(response := await self._ask(endpoint, path, request, options)):
                     return response
         return await self._ask(last, path, request, options)
 
@@ -222,18 +214,16 @@ def _read(data: Any, stop: Sequence[str]) -> list[Completion]:
         raise ValueError(f"{type(error).__name__} {error}") from None
     if not texts:
         raise ValueError("no text")
-    tokens, length = _usage(data)[1], sum(len(text) for text, _ in texts)
-    return [
-        Completion(text, round(tokens * (len(text) / length if length else 1 / len(texts))), finished)
-        for text, finished in texts
-    ]
+    tokens, length = _usage(data)["tokens_out"], sum(len(text) for text, _ in texts)
+    shares = [len(text) / length if length else 1 / len(texts) for text, _ in texts]
+    return [Completion(text, round(tokens * s), finished) for (text, finished), s in zip(texts, shares, strict=True)]
 
 
-def _usage(data: Any) -> tuple[int, int]:
+def _usage(data: Any) -> dict[str, int]:
     """Tokens in and out as the server counts them; 0 where it does not say."""
-    usage = data.get("usage") if isinstance(data, dict) else None
-    usage = usage if isinstance(usage, dict) else {}
-    return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    usage = data.get("usage") if isinstance(data, dict) and isinstance(data.get("usage"), dict) else {}
+    names = {"tokens_in": "prompt_tokens", "tokens_out": "completion_tokens"}
+    return {ours: int(usage.get(theirs) or 0) for ours, theirs in names.items()}
 
 
 def _describe(error: openai.APIError, timeout: float) -> str:

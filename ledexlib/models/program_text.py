@@ -3,8 +3,6 @@
 A program is judged by its syntax alone; nothing here runs it or repairs it.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from functools import lru_cache
@@ -17,16 +15,12 @@ ASKED, BROKEN, BODY, OTHER, EXAMPLES = 4, 3, 2, 1, 0
 
 # Lines at which a program may start. English sentences rarely look so, and what follows one must parse anyway.
 DEFINES = re.compile(
-    r"(async +)?def +\w+|class +\w+.*:|@\w|from +[\w.]+ +import |import +[\w.]+( as \w+)?(, *[\w.]+)*\s*(#|$)"
-)
+    r"(async +)?def +\w+|class +\w+.*:|@\w|from +[\w.]+ +import |import +[\w.]+( as \w+)?(, *[\w.]+)*\s*(#|$)")  # fmt: skip
 STARTS = re.compile(
-    DEFINES.pattern
-    + r"|#(?!#)|\"\"\"|'''|if __name__|(for|while|if|with|try)\b.*:\s*(#|$)"
-    + r"|[A-Za-z_][\w., \[\]'\"]*(: ?[\w\[\], .]+)? ?[-+*/]?=(?!=)|\w+(\.\w+)*\("
-)
+    DEFINES.pattern + r"|#(?!#)|\"\"\"|'''|if __name__|(for|while|if|with|try)\b.*:\s*(#|$)"
+    r"|[A-Za-z_][\w., \[\]'\"]*(: ?[\w\[\], .]+)? ?[-+*/]?=(?!=)|\w+(\.\w+)*\(")  # fmt: skip
 BODY_STARTS = re.compile(r"(return|yield|raise|pass|del|assert|global|nonlocal|elif|else)\b")
 
-_OUTER_BLANKS = re.compile(r"^([ \t]*\n)+")
 _DEFINITION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _EXAMPLE = (ast.Expr, ast.Assert, ast.Assign, ast.Import, ast.ImportFrom)
 
@@ -76,13 +70,13 @@ def _bound(tree: ast.Module) -> set[str]:
 
 def tidy(text: str, problem: Problem | None) -> str:
     """The text without outer blank lines, common indentation or doctest prompts, unless it is the body of a stub."""
-    text = _OUTER_BLANKS.sub("", text).rstrip()
+    text = re.sub(r"^([ \t]*\n)+", "", text).rstrip()
     lines = text.split("\n")
     if lines[0].startswith(">>> "):
         typed = "\n".join(line[4:] for line in lines if line.startswith((">>>", "...")))
         if rank(typed, problem) == ASKED:
             return typed
-    margin = lines[0][: len(lines[0]) - len(lines[0].lstrip())]
+    margin = _indentation(lines[0])
     if margin and all(line.startswith(margin) for line in lines if line.strip()):
         moved = "\n".join(line.removeprefix(margin) for line in lines)
         if not (problem and problem.stub) or rank(moved, problem) >= BROKEN:
@@ -147,14 +141,16 @@ def without_docstring(stub: str) -> str:
 
 def _margin(stub: str) -> str:
     """The indentation of a stub's body."""
-    last = next((line for line in reversed(stub.split("\n")) if line.strip()), "")
-    return last[: len(last) - len(last.lstrip())] or "    "
+    return _indentation(stub.rstrip().rpartition("\n")[2]) or "    "
+
+
+def _indentation(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
 def _body(code: str, stub: str) -> str:
     """A function body with the indentation that the stub asks for, if it has another."""
-    margin = _margin(stub)
-    own = code[: len(code) - len(code.lstrip())]
+    margin, own = _margin(stub), _indentation(code)
     moved = "\n".join(margin + line.removeprefix(own) if line.strip() else line for line in code.split("\n"))
     choices = [code, moved] if own else [moved, margin + code]  # the last: only the first line lost its indentation
     return next((choice for choice in choices if parse_python(stub + choice) is not None), choices[0])

@@ -6,19 +6,17 @@ missing field and ValueError for an impossible value, and runs nothing. What eac
 - HumanEval's tests call helper functions that stand in the prompt (tasks 32, 38 and 50). They are the problem's
   ``setup`` too, so that a whole program that defines only the function asked for can be tested.
 - MBPP's ``test_setup_code`` (tasks 367 and 927) builds objects of the program's own classes: it runs after the
-  program, at the head of each assertion.
+  program, at the head of each assertion. Half of MBPP has Windows line ends, which count as tokens to a model.
 - APPS runs programs after a header of imports, wraps Codewars answers in a list of one, and JSON has made its
   integer keys strings and its tuples lists.
 """
 
-from __future__ import annotations
-
 import json
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ledexlib.problems.programs import unify_lines
 from ledexlib.records import Assertion, Call, Check, InputOutput, Problem
 
 Row = Mapping[str, Any]
@@ -39,11 +37,6 @@ MBPP_SPLITS = {"prompt": range(1, 11), "test": range(11, 511), "validation": ran
 PYTHON3 = 3  # CodeContests' number for the language
 
 
-def unix(text: str) -> str:
-    """The text with Unix line ends: half of MBPP has Windows ones, which count as tokens to a model."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def literal(value: Any) -> str:
     """Python source for plain data. An integer too long for Python's decimal limit is written in hexadecimal."""
     try:
@@ -53,54 +46,46 @@ def literal(value: Any) -> str:
             return hex(value)
         if isinstance(value, dict):
             return "{" + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in value.items()) + "}"
-        inner = ", ".join(literal(item) for item in value)
+        inner = ", ".join(map(literal, value))
         return f"[{inner}]" if isinstance(value, list) else f"({inner},)"
-
-
-def helpers(prompt: str, entry_point: str) -> str:
-    """The code before the function to complete if it defines other functions, else nothing."""
-    before, found, _ = prompt.partition(f"def {entry_point}(")
-    if not found:
-        raise ValueError(f"the prompt does not define {entry_point!r}")
-    return before if re.search(r"^def ", before, re.M) else ""
 
 
 def humaneval(row: Row, split: str) -> Problem:
     """HumanEval (Chen et al. 2021): a signature and docstring to complete, tested by ``check(candidate)``."""
+    prompt, entry_point = row["prompt"], row["entry_point"]
+    before, found, _ = prompt.partition(f"def {entry_point}(")
+    if not found:
+        raise ValueError(f"the prompt does not define {entry_point!r}")
     return Problem(
-        task_id=row["task_id"], prompt=row["prompt"], entry_point=row["entry_point"],
-        tests=(Check(source=row["test"]),), reference=row["prompt"] + row["canonical_solution"], benchmark="humaneval",
-        split="test", setup=helpers(row["prompt"], row["entry_point"]), stub=row["prompt"],
+        task_id=row["task_id"], prompt=prompt, entry_point=entry_point, tests=(Check(source=row["test"]),),
+        reference=prompt + row["canonical_solution"], benchmark="humaneval", split="test", stub=prompt,
+        setup=before if re.search(r"^def ", before, re.M) else "",  # its helper functions
     )  # fmt: skip
 
 
 def function_under_test(code: str, assertion: str) -> str:
     """The first function called in the assertion that the reference defines."""
-    for name in re.findall(r"(\w+)\s*\(", assertion):
-        if re.search(rf"^\s*(def|class)\s+{name}\b", code, re.M):
-            return name
-    raise ValueError(f"the reference defines no function that {assertion!r} calls")
-
-
-def mbpp_split(task_id: int) -> str:
-    """The split that MBPP's paper gives the task."""
-    for split, numbers in MBPP_SPLITS.items():
-        if task_id in numbers:
-            return split
-    raise ValueError(f"task_id {task_id} is not a task of MBPP (1 to 974)")
+    called = re.findall(r"(\w+)\s*\(", assertion)
+    defined = [name for name in called if re.search(rf"^\s*(def|class)\s+{name}\b", code, re.M)]
+    if not defined:
+        raise ValueError(f"the reference defines no function that {assertion!r} calls")
+    return defined[0]
 
 
 def mbpp(row: Row, split: str) -> Problem:
     """MBPP (Austin et al. 2021), full or sanitized: a sentence and, below it, the assertions that test the program."""
     number = int(row["task_id"])
-    code, assertions = unix(row["code"]), [unix(test).strip() for test in row["test_list"]]
-    after_program = unix(row.get("test_setup_code") or "")
+    found = [name for name, numbers in MBPP_SPLITS.items() if number in numbers]
+    if not found:
+        raise ValueError(f"task_id {number} is not a task of MBPP (1 to 974)")
+    code, assertions = unify_lines(row["code"]), [unify_lines(test).strip() for test in row["test_list"]]
+    after_program = unify_lines(row.get("test_setup_code") or "")
     sentence = row["text"] if "text" in row else row["prompt"]  # full | sanitized
     return Problem(
         task_id=f"mbpp/{number}", prompt="\n".join([sentence.strip(), *assertions]),
         entry_point=function_under_test(code, assertions[0]),
         tests=tuple(Assertion(statement=f"{after_program}\n{test}".lstrip()) for test in assertions), reference=code,
-        benchmark="mbpp", split=mbpp_split(number), setup="\n".join(row.get("test_imports") or []),
+        benchmark="mbpp", split=found[0], setup="\n".join(row.get("test_imports") or []),
     )  # fmt: skip
 
 
@@ -125,14 +110,9 @@ def apps_calls(cases: Row, url: str) -> tuple[Call, ...]:
     in_lists = all(isinstance(output, list) and len(output) == 1 for output in outputs)
     if in_lists and "leetcode.com" not in url:
         outputs = [output[0] for output in outputs]
-    return tuple(
-        Call(
-            arguments=literal(tuple(integer_keys(argument) for argument in arguments)),
-            expected=literal(integer_keys(output)),
-            comparison="json",
-        )
-        for arguments, output in zip(cases["inputs"], outputs, strict=True)
-    )
+    calls = zip(cases["inputs"], outputs, strict=True)
+    sources = ((literal(tuple(map(integer_keys, inputs))), literal(integer_keys(output))) for inputs, output in calls)
+    return tuple(Call(arguments=inputs, expected=output, comparison="json") for inputs, output in sources)
 
 
 def loads(text: str | Any) -> Any:
@@ -142,7 +122,7 @@ def loads(text: str | Any) -> Any:
 
 def integer(digits: str) -> int:
     """The integer with these digits, also beyond Python's limit for decimal text (APPS has one of 9,131 digits)."""
-    if len(digits) <= sys.int_info.str_digits_check_threshold:
+    if len(digits) <= 500:
         return int(digits)
     magnitude, value = digits.lstrip("-"), 0
     for start in range(0, len(magnitude), 500):
@@ -179,17 +159,16 @@ def code_contests(row: Row, split: str) -> Problem:
     """
     if "content" in row:
         tests = [(case["input"]["stdin"], case["output"]["stdout"]) for case in loads(row["test"])]
-        name, statement, references = loads(row["labels"])["name"], row["content"], []
+        name, statement, reference = loads(row["labels"])["name"], row["content"], ""
     else:
         kinds = [row[kind] for kind in ("public_tests", "private_tests", "generated_tests")]
         tests = [pair for kind in kinds for pair in zip(kind["input"], kind["output"], strict=True)]
         name, statement, solutions = row["name"], row["description"], row["solutions"]
         pairs = zip(solutions["language"], solutions["solution"], strict=True)
-        references = [code for language, code in pairs if language == PYTHON3]
+        reference = next((code for language, code in pairs if language == PYTHON3), "")
     return Problem(
-        task_id=name, prompt=statement.strip(), entry_point=None,
-        tests=tuple(InputOutput(stdin=stdin, stdout=stdout) for stdin, stdout in tests),
-        reference=references[0] if references else "", benchmark="code_contests", split=split,
+        task_id=name, prompt=statement.strip(), entry_point=None, reference=reference, benchmark="code_contests",
+        tests=tuple(InputOutput(stdin=stdin, stdout=stdout) for stdin, stdout in tests), split=split,
     )  # fmt: skip
 
 

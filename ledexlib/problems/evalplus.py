@@ -9,25 +9,25 @@ Two departures, both towards leniency: floats inside any container are compared 
 a float or a flat list or tuple of floats, unless the task sets ``atol``), and nan equals nan.
 """
 
-from __future__ import annotations
-
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from ledexlib.problems.converters import Row, function_under_test, helpers, literal, unix
+from ledexlib.problems.converters import Row, function_under_test, humaneval, literal
+from ledexlib.problems.programs import unify_lines
 from ledexlib.records import Call, Check, Problem, Test
 
 FLOAT_TOLERANCE = 1e-6  # where the task sets none
 # Inputs left out, by position: this one's result, 1.7 million tuples of 77 items, takes more memory than programs get.
 LEFT_OUT = {"Mbpp/255": {88}}
 
-SET_RESULTS = {
-    "similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
-    "intersection_array", "find_dissimilar", "Diff",
+COMPARISONS = {
+    **dict.fromkeys((
+        "similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
+        "intersection_array", "find_dissimilar", "Diff"), "set"),
+    **dict.fromkeys(("check_str", "text_match_three", "text_starta_endb"), "same_none"),
 }  # fmt: skip
-NONE_RESULTS = {"check_str", "text_match_three", "text_starta_endb"}
 
 
 def _tuples(lists: list) -> list[tuple]:
@@ -35,20 +35,11 @@ def _tuples(lists: list) -> list[tuple]:
 
 
 def _deep_tuple(value: Any) -> Any:
-    return tuple(_deep_tuple(item) for item in value) if isinstance(value, list) else value
-
-
-def _tuples_inside(value: list) -> tuple:
-    return tuple(tuple(item) if isinstance(item, list) else item for item in value)
-
-
-def _rows_of_tuples(table: Mapping[str, list]) -> dict[str, tuple]:
-    return {key: tuple(row) for key, row in table.items()}
+    return tuple(map(_deep_tuple, value)) if isinstance(value, list) else value
 
 
 # How MBPP's functions take what JSON stores as lists and strings: a task's converters for its first arguments.
 # One converter followed by ``...`` serves all arguments.
-Converter = Callable[[Any], Any]
 _SHAPES: tuple[tuple[tuple, tuple[int, ...]], ...] = (
     ((tuple, ...), (2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740,
                     744, 809)),
@@ -60,9 +51,9 @@ _SHAPES: tuple[tuple[tuple, tuple[int, ...]], ...] = (
     ((tuple,), (250, 307, 405, 446, 617, 720, 763, 808)),
     ((complex,), (252,)),
     ((lambda lists: tuple(_tuples(lists)), ...), (259, 401, 445)),
-    ((_tuples_inside,), (278,)),
+    ((lambda items: tuple(tuple(item) if isinstance(item, list) else item for item in items),), (278,)),
     ((_deep_tuple, ...), (580, 615, 791)),
-    ((_rows_of_tuples,), (722,)),
+    ((lambda table: {key: tuple(row) for key, row in table.items()},), (722,)),
 )  # fmt: skip
 CONVERTERS = {f"Mbpp/{number}": converters for converters, numbers in _SHAPES for number in numbers}
 
@@ -92,12 +83,10 @@ def pyramid_surfaces(base: float, height: float) -> set[float]:
 
 ANSWERS: dict[str, Callable[..., set]] = {"digit_distance_nums": digit_distances, "surface_Area": pyramid_surfaces}
 
-POLYNOMIAL = """\
-def polynomial(coefficients, x):
-    return sum(coefficient * x**power for power, coefficient in enumerate(coefficients))
-
-
-"""
+POLYNOMIAL = (
+    "def polynomial(coefficients, x):\n"
+    "    return sum(coefficient * x**power for power, coefficient in enumerate(coefficients))\n\n\n"
+)
 
 
 def special_check(entry_point: str, calls: list[str], atol: float) -> Check | None:
@@ -105,13 +94,12 @@ def special_check(entry_point: str, calls: list[str], atol: float) -> Check | No
     arguments = [text[1:-1].rstrip(", ") for text in calls]
     if entry_point == "find_zero":  # any root will do
         asserts = [f"assert abs(polynomial({xs}, candidate({xs}))) <= {atol!r}" for xs in arguments]
-        prelude = POLYNOMIAL
     elif entry_point in ANSWERS:
         answers = [sorted(ANSWERS[entry_point](*ast.literal_eval(text))) for text in calls]
         asserts = [f"assert candidate({text}) in {right!r}" for text, right in zip(arguments, answers, strict=True)]
-        prelude = ""
     else:
         return None
+    prelude = POLYNOMIAL if entry_point == "find_zero" else ""
     return Check(source=prelude + "def check(candidate):\n" + "".join(f"    {line}\n" for line in asserts))
 
 
@@ -132,8 +120,7 @@ def tests_in_program(source: str) -> tuple[list[str], float]:
 def plus_tests(row: Row, task_id: str, entry_point: str) -> tuple[Test, ...]:
     """Base and plus inputs as calls, or one check where several answers are right."""
     if "base_input" in row:
-        # A task without plus inputs has {} there.
-        inputs = [*row["base_input"], *(row["plus_input"] or [])]
+        inputs = [*row["base_input"], *(row["plus_input"] or [])]  # a task without plus inputs has {} there
         calls = [literal(python_arguments(task_id, arguments)) for arguments in inputs]
         atol = float(row["atol"])
     else:
@@ -142,18 +129,14 @@ def plus_tests(row: Row, task_id: str, entry_point: str) -> tuple[Test, ...]:
     special = special_check(entry_point, calls, atol or 1e-4)
     if special:
         return (special,)
-    comparison = "set" if entry_point in SET_RESULTS else "same_none" if entry_point in NONE_RESULTS else "equal"
+    comparison = COMPARISONS.get(entry_point, "equal")
     return tuple(Call(arguments=text, tolerance=atol or FLOAT_TOLERANCE, comparison=comparison) for text in calls)
 
 
 def humanevalplus(row: Row, split: str) -> Problem:
     """HumanEval+: HumanEval's prompts, corrected references, about 80 times as many tests."""
-    entry_point = row["entry_point"]
-    return Problem(
-        task_id=row["task_id"], prompt=row["prompt"], entry_point=entry_point,
-        tests=plus_tests(row, row["task_id"], entry_point), reference=row["prompt"] + row["canonical_solution"],
-        benchmark="humanevalplus", split="test", setup=helpers(row["prompt"], entry_point), stub=row["prompt"],
-    )  # fmt: skip
+    tests = plus_tests(row, row["task_id"], row["entry_point"])
+    return humaneval({**row, "test": ""}, split).model_copy(update={"benchmark": "humanevalplus", "tests": tests})
 
 
 def mbppplus(row: Row, split: str) -> Problem:
@@ -162,13 +145,13 @@ def mbppplus(row: Row, split: str) -> Problem:
     The prompt is EvalPlus's: the sentence and one assertion.
     """
     if "canonical_solution" in row:
-        task_id, code, entry_point = row["task_id"], unix(row["canonical_solution"]).strip("\n"), row["entry_point"]
-        prompt = unix(row["prompt"]).strip().strip('"').strip()
+        task_id, entry_point, code = row["task_id"], row["entry_point"], row["canonical_solution"]
+        prompt = unify_lines(row["prompt"]).strip().strip('"').strip()
     else:
-        task_id, code = f"Mbpp/{row['task_id']}", unix(row["code"]).strip("\n")
+        task_id, code = f"Mbpp/{row['task_id']}", row["code"]
         entry_point = function_under_test(code, row["test_list"][0])
         prompt = f"{row['prompt'].strip()}\n{row['test_list'][0].strip()}"
     return Problem(
         task_id=task_id, prompt=prompt, entry_point=entry_point, tests=plus_tests(row, task_id, entry_point),
-        reference=code, benchmark="mbppplus", split="test",
+        reference=unify_lines(code).strip("\n"), benchmark="mbppplus", split="test",
     )  # fmt: skip

@@ -4,8 +4,6 @@ Rows come with their place, for error messages, and with their split: a file or 
 is the split asked for, else ``train``.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import zlib
@@ -13,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ledexlib.problems.converters import Row, integer, unix
+from ledexlib.problems.converters import Row, integer
+from ledexlib.problems.programs import unify_lines
 
-APPS_FILES = {"question": "question.txt", "starter_code": "starter_code.py"}
-APPS_JSON_FILES = {"input_output": "input_output.json", "solutions": "solutions.json", "metadata": "metadata.json"}
+APPS_FILES = ("question.txt", "starter_code.py", "input_output.json", "solutions.json", "metadata.json")
 
 
 class ProblemError(ValueError):
@@ -32,8 +30,7 @@ def rows_at(
         return
     for file in [path] if path.is_file() else _files_in(path, name, files):
         named = [part for part in (file.name.split(".")[0], file.parent.name) if part in splits]
-        for place, row in read_rows(file):
-            yield place, (named or [split or "train"])[0], row
+        yield from ((place, (named or [split or "train"])[0], row) for place, row in read_rows(file))
 
 
 def _files_in(folder: Path, name: str, files: Sequence[str]) -> list[Path]:
@@ -57,12 +54,14 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
         rows = _parse("".join(text for _, text in _lines(path)), str(path))
         if not isinstance(rows, list):
             raise ProblemError(f"{path}: expected a list of problems, got a {type(rows).__name__}")
-        yield from ((f"{path} item {index}", _row(row, f"{path} item {index}")) for index, row in enumerate(rows))
-        return
-    for number, text in _lines(path):
-        if text.strip():
-            place = f"{path}:{number}"
-            yield place, _row(_parse(text, place), place)
+        placed = ((f"{path} item {index}", row) for index, row in enumerate(rows))
+    else:
+        lines = ((f"{path}:{number}", text) for number, text in _lines(path) if text.strip())
+        placed = ((place, _parse(text, place)) for place, text in lines)
+    for place, row in placed:
+        if not isinstance(row, dict):
+            raise ProblemError(f"{place}: expected a JSON object, got a {type(row).__name__}")
+        yield place, row
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -71,10 +70,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
             for number, text in enumerate(lines, 1):
                 yield number, text
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ProblemError(f"{path}:{number + 1}: damaged or cut-off gzip file: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ProblemError(f"{path}:{number + 1}: not UTF-8 text: {error}") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+        fault = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "damaged or cut-off gzip file"
+        raise ProblemError(f"{path}:{number + 1}: {fault}: {error}") from None
 
 
 def _parse(text: str, place: str) -> Any:
@@ -86,22 +84,13 @@ def _parse(text: str, place: str) -> Any:
         raise ProblemError(f"{place}: not valid JSON: {error.msg} at column {error.colno}{end}") from None
 
 
-def _row(value: Any, place: str) -> Row:
-    if not isinstance(value, dict):
-        raise ProblemError(f"{place}: expected a JSON object, got a {type(value).__name__}")
-    return value
-
-
 def _apps_folder(path: Path, splits: Sequence[str], split: str | None) -> Iterator[tuple[str, str, Row]]:
     """The problems of APPS's own layout: ``train/0001/question.txt`` and so on, at any of its three levels."""
     if (path / "question.txt").exists():
         row: dict[str, Any] = {"problem_id": path.name}
-        for field, file in APPS_FILES.items():
-            if field == "question" or (path / file).exists():
-                row[field] = unix((path / file).read_text(encoding="utf-8"))
-        for field, file in APPS_JSON_FILES.items():
-            found = (path / file).exists()
-            row[field] = _parse((path / file).read_text(encoding="utf-8"), str(path / file)) if found else None
+        for file in (path / name for name in APPS_FILES):
+            text = unify_lines(file.read_text(encoding="utf-8")) if file.exists() else None
+            row[file.stem] = _parse(text, str(file)) if text is not None and file.suffix == ".json" else text
         row["url"] = (row.pop("metadata") or {}).get("url", "")
         named = path.resolve().parent.name
         yield str(path), named if named in splits else split or "train", row

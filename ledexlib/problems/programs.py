@@ -10,6 +10,11 @@ from ledexlib.records import Problem, Verdict
 from ledexlib.sandbox import Job, Limits, run
 
 
+def unify_lines(text: str) -> str:
+    """The text with every line ended by a line feed."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 @lru_cache(maxsize=256)
 def parse_python(code: str) -> ast.Module | None:
     """The syntax tree, or None for what is no Python."""

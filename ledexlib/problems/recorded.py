@@ -5,12 +5,9 @@ program and its repairs in order. A repaired bug has ``task_id``, ``model``, ``w
 ``refinement``. What a file says of itself about success is not used: the programs are run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 
-from ledexlib.problems.converters import Row
 from ledexlib.problems.files import ProblemError, read_rows
 from ledexlib.records import Refinement, Sampling, Solution, content_id
 
@@ -24,8 +21,13 @@ def read_recorded(paths: Iterable[Path], task_ids: Iterable[str]) -> tuple[list[
     solutions: dict[str, Solution] = {}
     refinements: dict[str, Refinement] = {}
     for place, row in (placed for path in paths for placed in read_rows(path)):
-        first, *repairs = _programs(row, place)
+        if missing := [f"'{name}'" for name in ("task_id", "model") if name not in row]:
+            raise ProblemError(f"{place}: a recorded attempt needs {missing[0]}")
         task_id, model = str(row["task_id"]), row["model"]
+        first, *repairs = row.get("attempts") or [row.get("wrong"), row.get("refinement")]
+        if first is None or None in repairs:
+            advice = "neither 'attempts' nor 'wrong' and 'refinement'; see ledexlib/problems/recorded.py"
+            raise ProblemError(f"{place}: {advice}")
         if task_id not in known:
             raise ProblemError(f"{place}: task '{task_id}' is not among the problems loaded (benchmark and split?)")
         wrong = content_id("recorded solution", task_id, model, row.get("id"), first)
@@ -39,15 +41,3 @@ def read_recorded(paths: Iterable[Path], task_ids: Iterable[str]) -> tuple[list[
                 completion=code, teacher=model, sampling=Sampling(index=round_),
             ))  # fmt: skip
     return list(solutions.values()), list(refinements.values())
-
-
-def _programs(row: Row, place: str) -> list[str]:
-    """The programs of a row: the first attempt, wrong or not, and its repairs."""
-    for name in ("task_id", "model"):
-        if name not in row:
-            raise ProblemError(f"{place}: a recorded attempt needs '{name}'")
-    if row.get("attempts"):
-        return list(row["attempts"])
-    if "wrong" in row and "refinement" in row:
-        return [row["wrong"], row["refinement"]]
-    raise ProblemError(f"{place}: neither 'attempts' nor 'wrong' and 'refinement'; see ledexlib/problems/recorded.py")

@@ -13,8 +13,6 @@ benchmark's original file or folder. A package registers more benchmarks by entr
          {"kind": "io", "stdin": "1 2\\n", "stdout": "3\\n"}]}
 """
 
-from __future__ import annotations
-
 import difflib
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -56,7 +54,7 @@ class Benchmark(NamedTuple):
     hub: dict[str, Any] | None = None
     files: tuple[str, ...] = ()
     generate: Callable[[str], list[Problem]] | None = None
-    worked_repairs: Callable[[], tuple[WorkedRepair, ...]] | None = None
+    worked_repairs: Callable[[], tuple[WorkedRepair, ...]] = tuple
 
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -147,8 +145,7 @@ def load_problems(entry: str, split: str | None = None, path: str | Path | None 
 
 def worked_repairs(entry: str) -> tuple[WorkedRepair, ...]:
     """The benchmark's own examples of repairs for few-shot prompts; empty for one that has none."""
-    benchmark = find_benchmark(entry)
-    return benchmark.worked_repairs() if benchmark.worked_repairs else ()
+    return find_benchmark(entry).worked_repairs()
 
 
 def _nearest(name: str, valid: Iterable[str]) -> str:

@@ -1,15 +1,92 @@
-"""The problems that a run's parameters name: those it collects from, and the solved ones shown to a base model."""
+"""The problems that a run's parameters name: those it collects from, and the solved ones shown to a base model.
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+Training problems that overlap with test problems are dropped. Prompts and references are normalised to words: case,
+white space and punctuation vanish, and with them quotes, comment signs and doctest prompts. A training problem is
+dropped if its prompt or reference shares a run of ``ngram`` words (13, as GPT-3's and many later reports use) with the
+prompt or reference of a test problem. Runs that are mostly numbers do not count: ``1, 2, 3, …`` stands in the data of
+unrelated problems. Texts shorter than a run count only if they are equal as a whole. What this does not find: a problem
+retold in other words, or a reference with renamed variables.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
+from typing import Any
 
 from ledexlib.params import Params
-from ledexlib.problems.decontamination import Overlap, decontaminate
 from ledexlib.problems.files import ProblemError
 from ledexlib.problems.registry import check_benchmark, find_benchmark, load_problems
-from ledexlib.records import Problem
+from ledexlib.records import Problem, Record
 
-T = TypeVar("T")
+TEXTS = ("prompt", "reference")  # the fields compared, each with each
+Words = tuple[str, ...]
+
+
+class Overlap(Record):
+    """Why a training problem was dropped: the longest run of words that it shares with a test problem."""
+
+    train_id: str
+    test_id: str
+    test_benchmark: str
+    train_field: str
+    test_field: str
+    text: str
+
+
+def words(text: str) -> Words:
+    """The text's words and numbers, in lower case."""
+    return tuple(re.findall(r"\w+", text.lower()))
+
+
+def telling(run: Sequence[str]) -> bool:
+    """Whether at least half of the run's words are words, not numbers."""
+    return 2 * sum(word.isnumeric() for word in run) <= len(run)
+
+
+def _runs(problem: Problem, ngram: int) -> Iterator[tuple[str, Words, int, Words]]:
+    """Field, its words, start and run of each run to compare: n-grams that tell something, or a shorter text whole."""
+    for field in TEXTS:
+        text = words(getattr(problem, field))
+        for start in range(max(len(text) - ngram, 0) + 1) if text else ():
+            run = text[start : start + ngram]
+            if len(run) < ngram or telling(run):
+                yield field, text, start, run
+
+
+def _overlap(problem: Problem, index: dict[int, tuple[Problem, str, Words, int]], ngram: int) -> Overlap | None:
+    """The longest overlap of a problem with those indexed, if there is one."""
+    longest, overlap = 0, None
+    for field, text, start, run in _runs(problem, ngram):
+        other, other_field, theirs, place = index.get(hash(run), (None, "", (), 0))
+        if other is None or theirs[place : place + ngram] != run:  # the second: two runs of one hash
+            continue
+        pairs = zip(text[start:], theirs[place:], strict=False)
+        shared = [ours for ours, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        if len(shared) > longest:
+            longest = len(shared)
+            overlap = Overlap(
+                train_id=problem.task_id, test_id=other.task_id, test_benchmark=other.benchmark,
+                train_field=field, test_field=other_field, text=" ".join(shared),
+            )  # fmt: skip
+    return overlap
+
+
+def decontaminate(
+    train: Iterable[Problem], test: Iterable[Problem], ngram: int = 13
+) -> tuple[list[Problem], list[Overlap]]:
+    """The training problems that share no run of ``ngram`` words with a test problem, and why the others were dropped.
+
+    Keeps the order. Time and memory grow linearly with the texts: of each run of the test problems its hash and its
+    place are held, about 250 bytes for each word.
+    """
+    if ngram < 1:
+        raise ValueError(f"ngram is a number of words, at least 1: {ngram}")
+    index: dict[int, tuple[Problem, str, Words, int]] = {}
+    for problem in test:
+        for field, text, start, run in _runs(problem, ngram):
+            index.setdefault(hash(run), (problem, field, text, start))
+    found = [(problem, _overlap(problem, index, ngram)) for problem in train]
+    return [problem for problem, overlap in found if not overlap], [overlap for _, overlap in found if overlap]
 
 
 def _collected(p: Params) -> str:
@@ -41,7 +118,7 @@ def solved_examples(p: Params, entry: str | None = None) -> list[Problem]:
     return _examples(load_problems, p, entry)[: p.n_shots]
 
 
-def _examples(use: Callable[[str, str], T], p: Params, entry: str | None) -> T:
+def _examples(use: Callable[[str, str], Any], p: Params, entry: str | None) -> Any:
     try:
         return use(p.shots_benchmark or entry or _collected(p), "prompt")
     except ProblemError as error:

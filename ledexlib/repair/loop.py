@@ -2,17 +2,20 @@
 
 It serves collection (a base model drafts, a teacher repairs), on-policy programs (the fine-tuned model drafts),
 evaluation (a model repairs its own drafts) and the rounds of reinforcement learning. What differs is who completes
-prompts, how they are asked, and whose tests give the feedback.
+prompts, how they are asked, and whose tests give the feedback; below the loop is what collection chooses.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
-from ledexlib.models import Prompt, parse_answer, parse_solution, refine_messages
-from ledexlib.records import Problem, Refinement, Solution, Verdict, Way, content_id
-from ledexlib.repair.completions import CompletionCache
-from ledexlib.repair.verdicts import VerdictCache
+from ledexlib import models
+from ledexlib.models import Generator, Prompt, parse_answer, parse_solution
+from ledexlib.params import Params
+from ledexlib.problems import solved_examples
+from ledexlib.records import Problem, Refinement, Sampling, Solution, Verdict, Way, content_id
+from ledexlib.repair.caches import CompletionCache, VerdictCache, in_order
+from ledexlib.runs import NewProgress
 
 NOTHING_FAILS = "Every test passes."  # the feedback on a program that does not fail
 
@@ -93,4 +96,46 @@ def next_turn(problem: Problem, code: str, verdict: Verdict, explain: bool) -> s
     """What a user says to a failed repair, to have it tried again in the same chat; None if it did not fail."""
     if verdict.status in ("passed", "infra"):
         return None
-    return refine_messages(problem, code, verdict.feedback, explain)[-1]["content"]
+    return models.refine_messages(problem, code, verdict.feedback, explain)[-1]["content"]
+
+
+def _collected(
+    role: str, name: str, load: Callable[[], Generator] | None, sampling: Sampling, p: Params, folder: Path,
+    progress: NewProgress,
+) -> CompletionCache:  # fmt: skip
+    """A collection's cache of completions by ``load`` or, if that is None, by who has the role in the parameters."""
+    if load is None:
+        models.check_generator(role, p)
+        load = partial(models.load_generator, role, p, folder / f"{role}_requests.jsonl")
+    path, batching = folder / f"{role}_completions.jsonl", in_order(p.prompts_per_batch)
+    return CompletionCache(path, name, load, sampling, p.seed, batching, progress)
+
+
+def model_completions(
+    p: Params, folder: Path, progress: NewProgress, name: str | None = None, load: Callable[[], Generator] | None = None
+) -> CompletionCache:
+    """The model's completions, kept in ``folder``; ``name`` and ``load`` put another in the place of ``p.model``.
+
+    Raises ParameterError for a model that cannot be loaded, before any work.
+    """
+    sampling = Sampling(temperature=p.solution_temperature, top_p=p.top_p, max_tokens=p.solution_max_tokens)
+    return _collected("model", name or p.model, load, sampling, p, folder, progress)
+
+
+def teacher_completions(p: Params, folder: Path, progress: NewProgress) -> CompletionCache:
+    """The teacher's completions, kept in ``folder``; raises ParameterError for one that cannot be loaded."""
+    sampling = Sampling(temperature=p.refinement_temperature, top_p=p.top_p, max_tokens=p.refinement_max_tokens)
+    return _collected("teacher", p.teacher, None, sampling, p, folder, progress)
+
+
+def few_shot_drafts(p: Params) -> AskSolution:
+    """How a base model is asked for a program: after the solved problems that the parameters name."""
+    return partial(models.few_shot_solution, shots=solved_examples(p))
+
+
+def teacher_requests(p: Params) -> AskRepair:
+    """How the teacher is asked to explain and repair a program: in a chat, or after worked repairs."""
+    if p.teacher_style == "chat":
+        return lambda problem, wrong: models.teacher_messages(problem, wrong.code, wrong.told)
+    few_shot = partial(models.few_shot_refinement, shots=models.few_shot_repairs(), explain=True)
+    return lambda problem, wrong: few_shot(problem, wrong.code, wrong.told)

@@ -1,10 +1,9 @@
 """Which solutions count, trajectories, and what these look like: Table 1, kinds of failure, the dataset card."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,18 +11,15 @@ import pandas as pd
 from ledexlib.params import resolve
 from ledexlib.problems import read_recorded
 from ledexlib.records import Problem, Refinement, Solution, Trajectory, Verdict
-from ledexlib.repair.verdicts import VerdictCache
+from ledexlib.repair.caches import VerdictCache
 from ledexlib.statistics import Estimate, bootstrap, pass_at_k, ratio
 
 # Table 1 of the paper, the training data of CodeLlama and StarCoder with GPT-3.5-Turbo as teacher.
-PAPER_TABLE_1 = pd.DataFrame(
-    [
-        ("paper: MBPP", 9_500, 4_706, 4_794, 2_203, "45.95"),
-        ("paper: APPS", 44_108, 27_736, 16_372, 6_419, "39.21"),
-        ("paper: CodeContests", 51_134, 31_520, 19_614, 5_113, "26.07"),
-    ],
-    columns=["data", "unique solutions", "correct", "wrong", "refined", "refinement rate %"],
-)
+PAPER_TABLE_1 = pd.DataFrame([
+    ("paper: MBPP", 9_500, 4_706, 4_794, 2_203, "45.95"),
+    ("paper: APPS", 44_108, 27_736, 16_372, 6_419, "39.21"),
+    ("paper: CodeContests", 51_134, 31_520, 19_614, 5_113, "26.07"),
+], columns=["data", "unique solutions", "correct", "wrong", "refined", "refinement rate %"])  # fmt: skip
 
 
 def unique_solutions(solutions: Iterable[Solution]) -> list[Solution]:
@@ -78,25 +74,16 @@ def wrong_trajectories(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
     return [t for t in trajectories if not t.solution.verdict.passed]
 
 
-def _by_task(trajectories: Iterable[Trajectory], *columns) -> np.ndarray:
-    """For each task a row of counts, one for each of these predicates on a trajectory."""
-    rows: dict[str, np.ndarray] = {}
-    for t in trajectories:
-        counts = np.array([float(column(t)) for column in columns])
-        rows[t.solution.task_id] = rows.get(t.solution.task_id, 0.0) + counts
-    return np.array(list(rows.values()))
-
-
 def refinement_rate(trajectories: Iterable[Trajectory]) -> Estimate | None:
     """Refined ÷ wrong in %, each wrong solution counted once (Table 1); resampled by problem; None if none is wrong."""
-    rows = _by_task(wrong_trajectories(trajectories), lambda t: bool(t.correct), lambda t: True)
-    return bootstrap(rows, ratio) if len(rows) else None
+    by_task = failure_table(trajectories).groupby("task", sort=False)["refined"].agg(["sum", "count"])
+    return bootstrap(by_task.to_numpy(dtype=float), ratio) if len(by_task) else None
 
 
 def correct_refinement_rate(trajectories: Iterable[Trajectory]) -> Estimate | None:
     """Correct refinements ÷ refinements in %: how often a single answer of the teacher is right."""
-    rows = _by_task(wrong_trajectories(trajectories), lambda t: len(t.correct), lambda t: len(t.refinements))
-    return bootstrap(rows, ratio) if len(rows) else None
+    by_task = failure_table(trajectories).groupby("task", sort=False)[["correct refinements", "refinements"]].sum()
+    return bootstrap(by_task.to_numpy(dtype=float), ratio) if len(by_task) else None
 
 
 def table_1(trajectories: Sequence[Trajectory], data: str) -> pd.DataFrame:
@@ -120,34 +107,23 @@ def failure_kind(verdict: Verdict) -> str:
 
 
 def failure_table(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
-    """A row for each wrong solution: task, kind of failure, tests passed, lengths, whether and how often refined."""
-    return pd.DataFrame(
-        [
-            {
-                "task": t.solution.task_id,
-                "kind": failure_kind(t.solution.verdict),
-                "tests passed %": 100.0 * t.solution.verdict.n_passed / max(1, t.solution.verdict.n_tests),
-                "refinements": len(t.refinements),
-                "correct refinements": len(t.correct),
-                "refined": bool(t.correct),
-            }
-            for t in wrong_trajectories(trajectories)
-        ],
-        columns=["task", "kind", "tests passed %", "refinements", "correct refinements", "refined"],
-    )
+    """A row for each wrong solution: task, kind of failure, tests passed, whether and how often refined."""
+    rows = [
+        (t.solution.task_id, failure_kind(verdict), 100.0 * verdict.n_passed / max(1, verdict.n_tests),
+         len(t.refinements), len(t.correct), bool(t.correct))
+        for t in wrong_trajectories(trajectories) for verdict in [t.solution.verdict]
+    ]  # fmt: skip
+    columns = ["task", "kind", "tests passed %", "refinements", "correct refinements", "refined"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def refinement_rates_by_kind(table: pd.DataFrame, least: int = 1) -> pd.DataFrame:
     """Refinement rate in % with its bootstrap interval for every kind of failure seen at least ``least`` times."""
     rows = []
     for kind, part in table.groupby("kind"):
-        if len(part) < least:
-            continue
-        by_task = part.groupby("task")["refined"].agg(["sum", "count"]).to_numpy(dtype=float)
-        rate = bootstrap(by_task, ratio, draws=1000)
-        rows.append(
-            {"kind": kind, "wrong solutions": len(part), "rate": rate.value, "low": rate.low, "high": rate.high}
-        )
+        if len(part) >= least:
+            by_task = part.groupby("task")["refined"].agg(["sum", "count"]).to_numpy(dtype=float)
+            rows.append((kind, len(part), *bootstrap(by_task, ratio, draws=1000)[:3]))
     table = pd.DataFrame(rows, columns=["kind", "wrong solutions", "rate", "low", "high"])
     return table.sort_values("wrong solutions", ascending=False, ignore_index=True)
 
@@ -158,15 +134,12 @@ def length_table(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
     for t in trajectories:
         rows.add(("program", "solution", t.solution.verdict.passed, t.solution.code))
         for r in t.refinements:
-            good = r.verdict.passed
-            rows.add(("program", "refinement", good, r.code))
-            if r.explanation:
-                rows.add(("explanation", "explanation", good, r.explanation))
+            rows.add(("program", "refinement", r.verdict.passed, r.code))
+            rows |= {("explanation", "explanation", r.verdict.passed, r.explanation)} if r.explanation else set()
     table = [
-        {"text": what, "of": part, "verdict": "correct" if good else "wrong",
-         "length": len(text.splitlines()) if what == "program" else len(text.split())}
+        (what, part, "correct" if good else "wrong", len(text.splitlines() if what == "program" else text.split()))
         for what, part, good, text in sorted(rows)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(table, columns=["text", "of", "verdict", "length"])
 
 
@@ -212,28 +185,11 @@ def correct_repairs(trajectories: Sequence[Trajectory], n: int) -> list[tuple[Tr
 def dataset_card(trajectories: Sequence[Trajectory], about: dict[str, object], command: str) -> str:
     """A Markdown card that says what the data is, how it was made and what it must not be used for."""
     bad = wrong_trajectories(trajectories)
-    models = sorted({t.solution.model for t in trajectories})
-    teachers = sorted({r.teacher for t in trajectories for r in t.refinements})
-    facts = "\n".join(f"| {name} | {value} |" for name, value in about.items())
-    return f"""# Debugging trajectories
-
-Wrong programs with explanations and repairs, every program verified by running the problem's tests.
-
-| | |
-|-|-|
-| made by | `{command}` |
-| programs by | {", ".join(models)} |
-| repairs by | {", ".join(teachers) or "nobody"} |
-| unique solutions | {len(trajectories)}, of which {len(bad)} wrong |
-| refinements | {sum(len(t.refinements) for t in bad)}, of which {sum(len(t.correct) for t in bad)} correct |
-| refinement rate % (95 % interval, by problem) | {refinement_rate(trajectories) or "–"} |
-{facts}
-
-`trajectories.jsonl` has one `ledexlib.records.Trajectory` a line: a solution and its
-refinements, each with its verdict.
-Correct refinements are for supervised fine-tuning; the wrong ones are kept for the rewards of reinforcement learning.
-
-Limits: a pass means that the benchmark's tests pass, not that the program is right. An explanation counts as correct
-when its program passes; nobody has read it. `mini-teacher` is a simulation: data made with it is for testing the
-method, not for training a model that anybody uses. The problems keep their benchmark's licence.
-"""
+    card = Path(__file__).with_name("dataset_card.md").read_text(encoding="utf-8")
+    return card.format(
+        command=command, models=", ".join(sorted({t.solution.model for t in trajectories})),
+        teachers=", ".join(sorted({r.teacher for t in trajectories for r in t.refinements})) or "nobody",
+        solutions=len(trajectories), wrong=len(bad), refinements=sum(len(t.refinements) for t in bad),
+        correct=sum(len(t.correct) for t in bad), rate=refinement_rate(trajectories) or "–",
+        facts="\n".join(f"| {name} | {value} |" for name, value in about.items()),
+    )  # fmt: skip

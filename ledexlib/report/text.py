@@ -1,13 +1,10 @@
-"""How values and sentences are written, the same in notebooks, pages and the terminal."""
-
-from __future__ import annotations
+"""How values and sentences are written, the same in notebooks, pages and the terminal; the templates."""
 
 import re
-from html import escape
 from typing import Any
 
-CODE = re.compile(r"(`[^`\n]+`)")
-MARKUP = re.compile(r"""[!"#$&*<>@\[\\\]^_`{|}~]""")
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup, escape
 
 
 def parameter_text(value: Any) -> str:
@@ -19,24 +16,28 @@ def metric_text(value: Any) -> str:
     """A metric: three digits of a fraction, thousands apart."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def as_html(text: str) -> str:
+def as_html(text: str) -> Markup:
     """A sentence as HTML, what stands in backticks as code."""
-    parts = CODE.split(text)
-    return "".join(f"<code>{escape(p[1:-1])}</code>" if n % 2 else escape(p) for n, p in enumerate(parts))
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def as_markdown(text: str) -> str:
-    """A sentence that a model may have written as Markdown: nothing in it is markup but code in backticks."""
-    parts = CODE.split(text)
-    plain = "".join(p if n % 2 else MARKUP.sub(_entity, p) for n, p in enumerate(parts))
-    return re.sub(r"^(\s*\d*)([-+.)])", lambda found: f"{found[1]}&#{ord(found[2])};", plain)  # no list
+def cell_html(value: Any) -> str:
+    """A table's cell: two decimals, lines kept; a number with its interval is not broken, on GitHub neither."""
+    if value is None or value != value:
+        return "–"
+    text = f"{value:.2f}" if isinstance(value, float) else str(value)
+    if re.fullmatch(r"[-+−\d., \[\]\n]+", text):
+        text = text.replace(" ", "\u00a0")
+    return as_html(text).replace("\n", Markup("<br>"))
 
 
-def _entity(found: re.Match[str]) -> str:
-    """A character that is no markup; MathJax looks for formulas in what Markdown leaves."""
-    return f"<span>&#{ord(found[0])};</span>" if found[0] in "$\\" else f"&#{ord(found[0])};"
+def date(stamp: str) -> str:
+    """'2026-01-31T12:30:59+00:00' as '2026-01-31 12:30 UTC'."""
+    return f"{stamp[:10]} {stamp[11:16]} UTC"
+
+
+TEMPLATES = Environment(loader=PackageLoader("ledexlib.report"), autoescape=select_autoescape(), trim_blocks=True)
+TEMPLATES.filters |= {"code": as_html, "cell": cell_html, "date": date, "parameter": parameter_text}

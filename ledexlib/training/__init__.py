@@ -1,7 +1,3 @@
 """Training: checks of its settings and how it is launched. No torch here: see ``training.sft`` and ``training.rl``."""
 
-from ledexlib.training.checks import check_rl, check_sft
-from ledexlib.training.command import add_train_arguments, train_command
-from ledexlib.training.launch import TrainingError
-
-__all__ = ["TrainingError", "add_train_arguments", "check_rl", "check_sft", "train_command"]
+from ledexlib.training.launch import TrainingError, add_train_arguments, check_rl, check_sft, train_command

@@ -1,7 +1,10 @@
-"""A training in this process, or in several by ``accelerate launch``; one at a time in a folder."""
+"""How a training is checked and launched, in this process or in several by ``accelerate launch``; one in a folder.
 
-from __future__ import annotations
+``ledex train sft|rl PARAMS.yaml --run NAME`` is a training by hand, or one of the processes that train together.
+"""
 
+import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,15 +13,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import yaml
 from tqdm.auto import tqdm
 
+from ledexlib import params
+from ledexlib.models import check_checkpoint, check_generator
 from ledexlib.params import ROOT, ParameterError, Params, resolve
-from ledexlib.runs import QUIET, ArtifactError, lock, read_json
+from ledexlib.runs import QUIET, ArtifactError, lock, read_json, run_folder
 
+STAGES = {"sft": "04_sft", "rl": "05_ppo"}
 LOCK = ".training.lock"
 DRIVERS = ("nvidia[0-9]*", "kfd", "dxg")  # in /dev, where a GPU may be
 
@@ -41,23 +47,18 @@ def process_count(p: Params) -> int:
     return p.processes or max(1, gpu_count())
 
 
-def check_launch(p: Params) -> None:
-    """Raise ParameterError if accelerate's own file is missing."""
-    if p.accelerate_config and not resolve(p.accelerate_config).is_file():
-        raise ParameterError(f"accelerate_config = '{p.accelerate_config}': no such file")
-
-
-def micro_batches(name: str, batch: int, device_batch: int, minibatches: int, world: int) -> tuple[int, int]:
+def micro_batches(p: Params, prefix: str, world: int) -> tuple[int, int]:
     """Rows on a device at once, and the micro-batches that each of ``world`` processes makes of a batch.
 
-    Raises ParameterError if the batch, the parameter ``name_batch``, cannot be divided so.
+    Raises ParameterError if the batch, the parameter ``sft_batch`` or ``ppo_batch``, cannot be divided so.
     """
-    device = min(device_batch, max(1, batch // world // minibatches))
+    batch, minibatches = getattr(p, f"{prefix}_batch"), p.ppo_minibatches if prefix == "ppo" else 1
+    device = min(getattr(p, f"{prefix}_device_batch"), max(1, batch // world // minibatches))
     if batch % (device * world * minibatches):
-        times = f" × {name}_minibatches" if minibatches > 1 else ""
+        names, numbers = (" × ppo_minibatches", f" × {minibatches}") if minibatches > 1 else ("", "")
         raise ParameterError(
-            f"{name}_batch = {batch} is not a multiple of {name}_device_batch × processes{times} = "
-            f"{device} × {world}{f' × {minibatches}' if times else ''}"
+            f"{prefix}_batch = {batch} is not a multiple of {prefix}_device_batch × processes{names} = "
+            f"{device} × {world}{numbers}"
         )
     return device, batch // (device * world)
 
@@ -73,10 +74,7 @@ def training_lock(folder: Path) -> Iterator[None]:
 
     Raises TrainingError, with who holds it.
     """
-    if not is_first_process():
-        yield
-        return
-    held = lock(folder / LOCK)
+    held = lock(folder / LOCK) if is_first_process() else nullcontext()
     if held is None:
         owner = (folder / LOCK).read_text(encoding="utf-8").strip()
         raise TrainingError(f"process {owner} is training in {folder}; stop it or wait for it")
@@ -91,37 +89,26 @@ def last_checkpoint(folder: Path) -> str | None:
     whole: list[tuple[int, str]] = []
     for path in folder.glob("checkpoint-*") if is_first_process() else ():
         try:
-            state = read_json(path / "trainer_state.json")  # the trainer writes it last
-        except ArtifactError:
-            state = None
-        if state is None:
+            whole.append((read_json(path / "trainer_state.json")["global_step"], str(path)))  # it is written last
+        except (ArtifactError, TypeError):  # half written, or not there
             shutil.rmtree(path)
-        else:
-            whole.append((state["global_step"], str(path)))
     return broadcast_object_list([max(whole)[1] if whole else None])[0]
 
 
 def run_training(kind: str, train: Callable[[Params, Path], None], p: Params, folder: Path) -> Path:
     """Train by ``train`` in this process, or by ``ledexlib train KIND`` in several; the folder of the model it leaves.
 
-    What an earlier, killed call left is taken up; a finished model is left as it is.
+    What an earlier, killed call left is taken up; a finished model is left as it is. What the processes print is shown;
+    if they fail, TrainingError has their last lines.
     """
-    if not (folder / "model").exists():
-        if process_count(p) == 1 and gpu_count() <= 1:
-            train(p, folder)
-        else:
-            with training_lock(folder):  # refused here, not in a process's output
-                pass
-            _accelerate(kind, p, folder)
-    return folder / "model"
-
-
-def _accelerate(kind: str, p: Params, folder: Path) -> None:
-    """Run ``ledexlib train KIND params.yaml --folder FOLDER`` in several processes; show what they print.
-
-    ``params.yaml`` is written to the folder. Raises TrainingError with the last lines if it fails.
-    """
-    stated, n = folder / "params.yaml", process_count(p)
+    model, stated, n = folder / "model", folder / "params.yaml", process_count(p)
+    if model.exists():
+        return model
+    if n == 1 and gpu_count() <= 1:
+        train(p, folder)
+        return model
+    with training_lock(folder):  # refused here, not in a process's output
+        pass
     stated.write_text(yaml.safe_dump(p.model_dump()), encoding="utf-8")
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(n)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -144,6 +131,7 @@ def _accelerate(kind: str, p: Params, folder: Path) -> None:
             print(line, end="", flush=True)
     if process.returncode:
         raise TrainingError(f"training failed with status {process.returncode}:\n{''.join(lines)}")
+    return model
 
 
 def _mirror(path: Path, process: subprocess.Popen) -> None:
@@ -159,3 +147,65 @@ def _mirror(path: Path, process: subprocess.Popen) -> None:
             if state and state["time"] > began:
                 bar.desc, bar.total, bar.n = state["label"], state["total"], state["count"]
                 bar.refresh()
+
+
+def check_sft(p: Params) -> None:
+    """Raise ParameterError for a fine-tuning that cannot work."""
+    if p.load_in_4bit:
+        from ledexlib.models.local import check_4bit
+
+        check_4bit(p)
+    check_checkpoint(p.sft_model or p.model, "sft_model" if p.sft_model else "model")
+    if not (p.sft_generation or p.sft_refine or p.sft_explain_refine):
+        raise ParameterError("sft_generation, sft_refine, sft_explain_refine are all 0: there is nothing to learn")
+    _check_launch(p, "sft")
+
+
+def check_rl(p: Params) -> None:
+    """Raise ParameterError for a training by reinforcement that cannot work."""
+    if p.ppo_batch % p.ppo_generations:
+        raise ParameterError(f"ppo_batch = {p.ppo_batch} is not a multiple of ppo_generations = {p.ppo_generations}")
+    if p.ppo_max_tokens >= p.ppo_max_length:
+        raise ParameterError(f"ppo_max_length = {p.ppo_max_length} leaves no room for a prompt before ppo_max_tokens")
+    if p.ppo_vllm and not (gpu_count() and importlib.util.find_spec("vllm")):
+        raise ParameterError("ppo_vllm = True: needs a GPU and the package vllm: pip install vllm")
+    if p.ppo_rounds > 1 and p.ppo_credit == "isolated":
+        raise ParameterError("ppo_rounds > 1: ppo_credit: isolated would hide R(r) from the earlier rounds' programs")
+    if p.ppo_rounds > 1 and p.ppo_vllm:
+        raise ParameterError("ppo_rounds > 1 samples in this process: set ppo_vllm: false")
+    if p.ppo_programs == "own" and p.reward_references == "solution":
+        check_generator("teacher", p)
+    _check_launch(p, "ppo")
+
+
+def _check_launch(p: Params, prefix: str) -> None:
+    if p.accelerate_config and not resolve(p.accelerate_config).is_file():
+        raise ParameterError(f"accelerate_config = '{p.accelerate_config}': no such file")
+    micro_batches(p, prefix, process_count(p))
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``train``."""
+    parser.add_argument("kind", choices=STAGES, help="fine-tuning (04_sft) or reinforcement learning (05_ppo)")
+    params.add_arguments(parser, named=False)  # the file that accelerate is given names it
+    parser.add_argument("--folder", type=Path, help="where to train instead of the run's stage; it must exist")
+
+
+def train_command(arguments: argparse.Namespace) -> int:
+    """Train in the run's stage, whose notebook has left there what that needs; the exit status."""
+    try:
+        p, stage = params.from_arguments(arguments), STAGES[arguments.kind]
+        (check_sft if arguments.kind == "sft" else check_rl)(p)
+        folder = arguments.folder or run_folder(p) / stage
+        if not folder.exists():
+            raise ParameterError(f"there is no {folder}: run the first cells of notebooks/{stage}.ipynb")
+        if arguments.kind == "sft":
+            from ledexlib.training.sft import sft_process as train
+        else:
+            from ledexlib.training.rl import rl_process as train
+        if not (folder / "model").exists():
+            train(p, folder)
+    except (ParameterError, TrainingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -77,7 +77,7 @@ def parts(p, folder, sources):
 
 def ours(p, folder, sources, scorer):
     model, config, rows = parts(p, folder, sources)
-    return Ours(model, p, config, rows, sources.tokenizer, scorer)
+    return Ours(model, p, scorer, config, rows, processing_class=sources.tokenizer)
 
 
 def theirs(p, folder, sources, scorer):

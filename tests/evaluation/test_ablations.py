@@ -17,9 +17,9 @@ from ledexlib.problems import ProblemError
 from ledexlib.records import Trajectory
 from ledexlib.report import plots
 from ledexlib.runs import JsonLines, Progress, lock, needed, write_json
-from ledexlib.training.rl import on_policy
+from ledexlib.training.rl.prompts import ON_POLICY
 
-PROGRAMS = f"{on_policy.FOLDER}/trajectories.jsonl"
+PROGRAMS = f"{ON_POLICY}/trajectories.jsonl"
 
 
 def test_a_contrast_by_hand():

@@ -30,9 +30,9 @@ def opened(tmp_path, checkpoint, monkeypatch):
 
     def open_(**changed) -> EvaluationCache:
         p = Params(**{"evaluate_max_tokens": 8, "answers_per_batch": 6, "timeout": 5.0} | changed)
-        (tmp_path / "cache").mkdir(exist_ok=True)
         model = EvaluatedModel("tiny", str(checkpoint), "chat")
-        return EvaluationCache(tmp_path / "cache", model, p, partial(Progress, tmp_path))
+        with cache.lock_folder(tmp_path / "cache", cache.cache_settings(model, p)):
+            return EvaluationCache(tmp_path / "cache", model, p, partial(Progress, tmp_path))
 
     monkeypatch.setattr(cache, "load_generator", counted)
     open_.loads, open_.file = 0, tmp_path / "cache" / "completions.jsonl"
@@ -68,9 +68,9 @@ def test_a_folder_made_with_other_settings_is_refused(opened):
 
 
 def test_one_process_at_a_time_uses_a_folder(tmp_path):
-    with cache.lock_folder(tmp_path / "new"), pytest.raises(EvaluationError, match="written by another process"):
-        cache.lock_folder(tmp_path / "new")
-    cache.lock_folder(tmp_path / "new").close()
+    with cache.lock_folder(tmp_path / "new", {}), pytest.raises(EvaluationError, match="written by another process"):
+        cache.lock_folder(tmp_path / "new", {})
+    cache.lock_folder(tmp_path / "new", {}).close()
 
 
 def test_a_checkpoint_is_told_by_its_files(checkpoint, tmp_path):

@@ -13,8 +13,8 @@ import pytest
 from ledexlib.models import Completion
 from ledexlib.params import Params
 from ledexlib.records import Assertion, Problem, Sampling, Trajectory, content_id
-from ledexlib.repair import VerdictCache, verdicts
-from ledexlib.repair.completions import CompletionCache, in_order, longest_first
+from ledexlib.repair import CompletionCache, VerdictCache, caches, longest_first
+from ledexlib.repair.caches import in_order
 from ledexlib.runs import JsonLines, Progress
 
 PROMPTS = ["one", "three", "fifteen", "two", "eleven"]
@@ -108,7 +108,7 @@ def test_equal_programs_run_once_and_known_ones_never_again(tmp_path, monkeypatc
     assert path.read_text().count("\n") == 2
     with path.open("ab") as lines:
         lines.write(b'{"id": "half a li')
-    monkeypatch.setattr("ledexlib.repair.verdicts.verify_programs", None)  # would fail if anything were run
+    monkeypatch.setattr("ledexlib.repair.caches.verify_programs", None)  # would fail if anything were run
     again = VerdictCache(p, path)([problem("assert f(1) == 1")], programs)
     assert again == cache([problem("assert f(1) == 1")], programs)
     with pytest.raises(TypeError, match="NoneType"):
@@ -116,13 +116,13 @@ def test_equal_programs_run_once_and_known_ones_never_again(tmp_path, monkeypatc
 
 
 def test_trouble_of_the_harness_is_remembered_on_disk_but_not_in_memory(tmp_path, monkeypatch):
-    run, ran = verdicts.verify_programs, []
+    run, ran = caches.verify_programs, []
 
     def counted(items, *more):
         ran.extend(name for name, *_ in items)
         return run(items, *more)
 
-    monkeypatch.setattr(verdicts, "verify_programs", counted)
+    monkeypatch.setattr(caches, "verify_programs", counted)
     unusable, usable = problem("assert f(1 =="), problem("assert f(1) == 1", "u")
     programs = [("t", RIGHT), ("u", RIGHT)]
     for cache, runs in ((VerdictCache(Params()), 3), (VerdictCache(Params(), tmp_path / "verdicts.jsonl"), 2)):

@@ -12,9 +12,9 @@ from ledexlib.models import Completion
 from ledexlib.params import Params
 from ledexlib.records import Assertion, Problem, Sampling, content_id
 from ledexlib.repair import loop
-from ledexlib.repair.completions import CompletionCache, in_order
+from ledexlib.repair.caches import CompletionCache, in_order
 from ledexlib.runs import Progress
-from ledexlib.training.rl.on_policy import read_on_policy_programs, write_on_policy_programs
+from ledexlib.training.rl.prompts import read_on_policy_programs, write_on_policy_programs
 
 ANSWERS = {  # to the prompts of `ask`, by the index of the sample
     "draft double": ["def f(x):\n    return 2 * x", "def f(x):\n    return x", "def f(x):\n    return x"],

@@ -1,18 +1,7 @@
 """Models in this process, with torch: sampling with a shared KV cache, and checkpoints to train and to export."""
 
 from ledexlib.models.local.checkpoints import (
-    ChatTokenizer,
-    base_checkpoint,
-    check_4bit,
-    export_checkpoint,
-    expose_head_bias,
-    load_trainable,
-    lora_config,
+    ChatTokenizer, base_checkpoint, check_4bit, export_checkpoint, expose_head_bias, load_trainable, lora_config,
     save_checkpoint,
 )
 from ledexlib.models.local.generator import SampledTokens, TransformersGenerator
-
-__all__ = [
-    "ChatTokenizer", "SampledTokens", "TransformersGenerator", "base_checkpoint", "check_4bit",
-    "export_checkpoint", "expose_head_bias", "load_trainable", "lora_config", "save_checkpoint",
-]  # fmt: skip

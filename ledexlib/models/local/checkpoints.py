@@ -4,8 +4,6 @@ A model whose tokenizer has a chat template is trained in that. Any other gets S
 markers become special tokens; their embeddings start as the mean of what the marker's text was made of.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil
@@ -17,8 +15,8 @@ import torch
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
-from ledexlib.models.local.generator import end_of_turn
-from ledexlib.models.names import checkpoint_path
+from ledexlib.models.generators import checkpoint_path
+from ledexlib.models.local.generator import end_of_turn, end_tokens
 from ledexlib.models.prompts import CHAT_TEMPLATE, Message
 from ledexlib.params import ParameterError, Params
 
@@ -41,20 +39,22 @@ def check_4bit(p: Params) -> None:
         raise ParameterError("load_in_4bit = True: needs the package bitsandbytes: pip install bitsandbytes")
 
 
+def _loaded(what: str, kind: Any, name: str, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(checkpoint_path(name), **options)
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"no {what} could be loaded: {' '.join(str(error).split())}") from error
+
+
 class ChatTokenizer:
     """The tokenizer of a model to train, with a chat template; ``new`` maps added tokens to their texts' pieces."""
 
     def __init__(self, name: str) -> None:
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(checkpoint_path(name))
-        except (OSError, ValueError) as error:
-            raise ParameterError(f"no tokenizer of '{name}' could be loaded: {' '.join(str(error).split())}") from error
+        self.tokenizer = _loaded(f"tokenizer of '{name}'", AutoTokenizer, name)
         self.new: dict[int, list[int]] = {}
-        if self.tokenizer.chat_template is None:
-            self._add_template()
-
-    def _add_template(self) -> None:
         tokenizer = self.tokenizer
+        if tokenizer.chat_template is not None:
+            return
         known = tokenizer.get_vocab()
         pieces = {m: tokenizer(m, add_special_tokens=False)["input_ids"] for m in MARKERS if m not in known}
         starts = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
@@ -70,21 +70,15 @@ class ChatTokenizer:
 
 def _load(name: str, chat: ChatTokenizer, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
     """The model, with an embedding for each of the tokenizer's tokens; raises ParameterError if there is none."""
-    try:
-        model = AutoModelForCausalLM.from_pretrained(checkpoint_path(name), dtype=dtype, **options)
-    except (OSError, ValueError) as error:
-        raise ParameterError(f"no model '{name}' could be loaded: {' '.join(str(error).split())}") from error
+    model = _loaded(f"model '{name}'", AutoModelForCausalLM, name, dtype=dtype, **options)
     if len(chat.tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(chat.tokenizer), mean_resizing=False)
-    heads = {id(module.weight): module.weight for module in _token_layers(model).values()}  # tied ones once
     with torch.no_grad():
-        for weight in heads.values():
+        for layer in _token_layers(model).values():
             for token, pieces in chat.new.items():
-                weight[token] = weight[pieces].mean(dim=0)
-    turn_ends, _ = end_of_turn(chat.tokenizer)
-    ends = model.generation_config.eos_token_id
-    ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-    model.generation_config.eos_token_id = list(dict.fromkeys([*turn_ends, chat.tokenizer.eos_token_id, *ends]))
+                layer.weight[token] = layer.weight[pieces].mean(dim=0)
+    ends = [*end_of_turn(chat.tokenizer)[0], chat.tokenizer.eos_token_id, *end_tokens(model.generation_config)]
+    model.generation_config.eos_token_id = list(dict.fromkeys(ends))
     model.generation_config.do_sample = True  # servers drop a request's temperature otherwise
     return model
 
@@ -98,24 +92,18 @@ def load_trainable(p: Params, chat: ChatTokenizer) -> PreTrainedModel:
     dtype = torch.bfloat16 if gpu and p.method == "lora" else torch.float32
     options: dict[str, Any] = {}
     if p.load_in_4bit:
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )  # fmt: skip
-        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
+        nested = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+        four_bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16, **nested)
+        options = {"quantization_config": four_bits, "device_map": {"": int(os.environ.get("LOCAL_RANK", 0))}}
     model = _load(base_checkpoint(p), chat, dtype, **options)
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and p.sft_max_length > context:
-        raise ParameterError(
-            f"sft_max_length = {p.sft_max_length}: {base_checkpoint(p)} reads at most {context} tokens; "
-            f"set sft_max_length to {context} or less"
-        )
+        said = f"{base_checkpoint(p)} reads at most {context} tokens; set sft_max_length to {context} or less"
+        raise ParameterError(f"sft_max_length = {p.sft_max_length}: {said}")
     return model
 
 
-def lora_config(
-    p: Params, model: PreTrainedModel | None = None, chat: ChatTokenizer | None = None
-) -> LoraConfig | None:
+def lora_config(p: Params, model: Any = None, chat: ChatTokenizer | None = None) -> LoraConfig | None:
     """The LoRA adapters that the parameters ask for; with a tokenizer the model's added tokens are trained too."""
     if p.method == "full":
         return None

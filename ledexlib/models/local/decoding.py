@@ -4,12 +4,9 @@ Prompts are prefilled once, and rows with a common prefix share its KV cache: on
 prompts, which the samples of a problem have in common, and of which few-shot prompts share the examples.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import AttentionInterface
@@ -26,22 +23,19 @@ class Decoding:
     many tokens may come, ``last_position`` the model's last. To be used in inference mode.
     """
 
-    def __init__(
-        self, model: Any, prompts: Sequence[list[int]], copies: Sequence[int], room: int, last_position: int
-    ) -> None:
+    def __init__(self, model: Any, prompts: Sequence[list[int]], copies: Sequence[int], room: int, last_position: int):
         self._model, self._last_position = model, last_position
         sharing = worth_sharing(model)
-        read = _prefill(model, prompts, sharing)
-        self._cache, self._shared, own = read.cache, None, 0  # a row's own tokens start at `own`
+        self._cache, mask, position, logits, common = _prefill(model, prompts, sharing)
+        self._shared, own = None, common  # a row's own tokens start at `own`
         if sharing and len(copies) >= 2 * len(prompts):
-            own = read.mask.shape[1]
-            self._shared = SharedPrefixes(self._cache.layers, read.mask, copies)
-        elif read.common:
-            own = read.common
-            self._shared = SharedPrefixes(self._cache.layers, read.mask[:1, :own], [0] * len(copies))
+            own = mask.shape[1]
+            self._shared = SharedPrefixes(self._cache.layers, mask, copies)
+        elif common:
+            self._shared = SharedPrefixes(self._cache.layers, mask[:1, :own], [0] * len(copies))
         rows = torch.tensor(copies, device=model.device)
         self._cache.layers = [_copied(layer, rows, own, room) for layer in self._cache.layers]
-        self._mask, self._position, self.logits = read.mask[rows, own:], read.position[rows], read.logits[rows]
+        self._mask, self._position, self.logits = mask[rows, own:], position[rows], logits[rows]
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with these rows alone, given by their places among the present ones."""
@@ -55,51 +49,49 @@ class Decoding:
         """Read the next token of each row."""
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=-1)
         self._position = (self._position + 1).clamp(max=self._last_position)  # of a row that is over, awaiting removal
-        with _attention(self._model, self._shared) as arguments:
-            out = self._model(
-                tokens[:, None], attention_mask=self._mask[:, None, None] if self._shared else self._mask,
-                position_ids=self._position, past_key_values=self._cache, use_cache=True, **arguments,
-            )  # fmt: skip
+        options = {"position_ids": self._position, "past_key_values": self._cache, "use_cache": True}
+        if self._shared is None:
+            self.logits = self._model(tokens[:, None], attention_mask=self._mask, **options).logits[:, -1]
+            return
+        config, own_attention = self._model.config, self._model.config._attn_implementation
+        config._attn_implementation = ATTENTION
+        try:
+            out = self._model(tokens[:, None], attention_mask=self._mask[:, None, None], shared=self._shared, **options)
+        finally:
+            config._attn_implementation = own_attention
         self.logits = out.logits[:, -1]
 
 
-class Prefilled(NamedTuple):
-    """Prompts whose keys and values are in the cache."""
+def _prefill(
+    model: Any, prompts: Sequence[list[int]], sharing: bool
+) -> tuple[Cache, torch.Tensor, torch.Tensor, torch.Tensor, int]:
+    """Prefill prompts; with ``sharing`` their common prefix once for all.
 
-    cache: Cache
-    mask: torch.Tensor  # (prompts, tokens), False where there is padding
-    position: torch.Tensor  # (prompts, 1), of the last token
-    logits: torch.Tensor  # (prompts, vocabulary), behind the last token
-    common: int  # length of the shared prefix, before any padding; 0: it was prefilled with each prompt
-
-
-def _prefill(model: Any, prompts: Sequence[list[int]], sharing: bool) -> Prefilled:
-    """Prefill prompts; with ``sharing`` their common prefix once for all."""
+    Gives the cache, a mask (prompts, tokens) that is False at padding, the position (prompts, 1) of the last token, the
+    logits (prompts, vocabulary) behind it, and the length of the prefix that was prefilled once, before any padding.
+    """
     last = min(map(len, prompts)) - 1  # each prompt is left a token, whose logits are wanted
     common = next((n for n, tokens in enumerate(zip(*prompts, strict=False)) if n == last or len(set(tokens)) > 1), 0)
-    if not sharing or len(prompts) == 1 or common < WORTH:
-        common = 0
     cache = None
-    if common:
+    if sharing and len(prompts) > 1 and common >= WORTH:
         prefix = torch.tensor([prompts[0][:common]], device=model.device)
         cache = model(prefix, use_cache=True, logits_to_keep=1).past_key_values
         cache.batch_repeat_interleave(len(prompts))
+    else:
+        common = 0
     ids, mask = left_padded([prompt[common:] for prompt in prompts], model.device)
     mask = torch.cat([mask.new_ones(len(mask), common), mask], dim=-1)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)  # right for rotary and for learned absolute positions
-    out = model(
-        ids, attention_mask=mask, position_ids=positions[:, common:], past_key_values=cache, use_cache=True,
-        logits_to_keep=1,
-    )  # fmt: skip
-    return Prefilled(out.past_key_values, mask.bool(), positions[:, -1:], out.logits[:, -1], common)
+    options = {"attention_mask": mask, "position_ids": positions[:, common:], "past_key_values": cache}
+    out = model(ids, use_cache=True, logits_to_keep=1, **options)
+    return out.past_key_values, mask.bool(), positions[:, -1:], out.logits[:, -1], common
 
 
 def left_padded(prompts: Sequence[list[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and attention mask, both of shape (prompts, longest prompt)."""
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
-    return ids, mask
+    return ids, torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
 
 
 def _copied(layer: Any, rows: torch.Tensor, own: int, room: int) -> Any:
@@ -124,11 +116,9 @@ class PreallocatedLayer(DynamicLayer):
     def _show(self) -> None:
         self.keys, self.values = (x[:, :, : self._length] for x in self._room)
 
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        start, self._length = self._length, self._length + key_states.shape[-2]
-        for x, new in zip(self._room, (key_states, value_states), strict=True):
+    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        start, self._length = self._length, self._length + keys.shape[-2]
+        for x, new in zip(self._room, (keys, values), strict=True):
             x[:, :, start : self._length] = new
         self._show()
         return self.keys, self.values
@@ -146,22 +136,17 @@ class SharedPrefixes:
     """
 
     def __init__(self, layers: Sequence[DynamicLayer], masks: torch.Tensor, followed: Sequence[int]) -> None:
-        length = masks.shape[1]
-        self.layers = [
-            [(layer.keys[row, :, :length][:, mask], layer.values[row, :, :length][:, mask])
-             for row, mask in enumerate(masks)]
-            for layer in layers
-        ]  # fmt: skip
-        self._followed = list(followed)
+        parts = [[x[:, :, : masks.shape[1]] for x in (layer.keys, layer.values)] for layer in layers]
+        self.layers = [[(k[row][:, mask], v[row][:, mask]) for row, mask in enumerate(masks)] for k, v in parts]
+        self._followed = followed
         self.keep(range(len(followed)))
 
     def keep(self, places: Sequence[int]) -> None:
         """Go on with these rows alone."""
         self._followed = [self._followed[place] for place in places]
-        self.groups: list[tuple[int, slice]] = []  # each prefix with the rows that follow it
-        for number, rows in groupby(range(len(places)), key=self._followed.__getitem__):
-            first, *rest = rows
-            self.groups.append((number, slice(first, first + 1 + len(rest))))
+        grouped = groupby(range(len(places)), key=self._followed.__getitem__)
+        runs = ((number, list(rows)) for number, rows in grouped)
+        self.groups = [(number, slice(rows[0], rows[-1] + 1)) for number, rows in runs]  # a prefix, who follows it
 
 
 def worth_sharing(model: Any) -> bool:
@@ -170,25 +155,9 @@ def worth_sharing(model: Any) -> bool:
     A GPU reads copies faster than it starts a kernel for each prompt.
     """
     config = model.config
-    windowed = getattr(config, "sliding_window", None) is not None or any(
-        kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()
-    )
+    full = all(kind == "full_attention" for kind in getattr(config, "layer_types", None) or ())
     ordinary = config._attn_implementation == "sdpa" and model._supports_attention_backend
-    return model.device.type == "cpu" and ordinary and not windowed
-
-
-@contextmanager
-def _attention(model: Any, shared: SharedPrefixes | None) -> Iterator[dict[str, Any]]:
-    """While it lasts, a model called with the yielded arguments also attends to the shared prefixes."""
-    if shared is None:
-        yield {}
-        return
-    before = model.config._attn_implementation
-    model.config._attn_implementation = ATTENTION
-    try:
-        yield {"shared": shared}
-    finally:
-        model.config._attn_implementation = before
+    return model.device.type == "cpu" and ordinary and full and getattr(config, "sliding_window", None) is None
 
 
 def attend(

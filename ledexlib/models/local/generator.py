@@ -1,13 +1,11 @@
 """Sampling from a model in this process, with transformers.
 
 The loop is the project's own instead of ``model.generate``: a prompt is prefilled once for all its samples, rows that
-have ended leave the batch, the KV cache is allocated once, and every sample has random numbers of its own, so that
-neither its neighbours in the batch nor a checkpoint's generation config change it, and the global random state is
-untouched.
+have ended leave the batch, the KV cache is allocated once, and every sample has random numbers of its own: neither its
+neighbours in the batch nor a checkpoint's generation config change it, and the global random state is untouched.
 """
 
-from __future__ import annotations
-
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +15,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from ledexlib.models.interface import STOP, Completion
+from ledexlib.models.generators import STOP, Completion
 from ledexlib.models.local.decoding import Decoding
 from ledexlib.models.prompts import CHAT_TEMPLATE, Prompt
 from ledexlib.records import Sampling
 
 logging.disable_progress_bar()  # the bars of loading a checkpoint would fill a rendered notebook
 
+PromptIds = list[list[int]]  # the tokens of each prompt
 Row = tuple[int, tuple[int, ...]]  # one completion: the number of its prompt, its seed
 
 
@@ -32,6 +31,27 @@ class SampledTokens(NamedTuple):
 
     ids: list[int]
     logps: list[float]
+    finished: bool = True  # ended by itself, not by its length
+
+
+class _StopStrings:
+    """Strings that end a completion, looked for only when a token could be the last of one."""
+
+    def __init__(self, tokenizer: Any, strings: Sequence[str]) -> None:
+        self.strings, self._tokenizer = tuple(strings), tokenizer
+        self._longest = max((len(string.encode()) for string in strings), default=0)  # in tokens of at least one byte
+        pieces = tokenizer.batch_decode([[i] for i in range(len(tokenizer))]) if strings else []
+        lasts = {string[-1] for string in strings} | {"\ufffd"}  # a piece of a character of several bytes
+        self._last = {i for i, piece in enumerate(pieces) if not lasts.isdisjoint(piece)}
+
+    def reached(self, ids: list[int]) -> bool:
+        """Whether the newest token completed a stop string."""
+        tail = self._tokenizer.decode(ids[-self._longest - 1 :]) if ids[-1] in self._last else ""
+        return any(string in tail for string in self.strings)
+
+    def cut(self, text: str) -> str:
+        """The text before the first stop string."""
+        return text[: min((text.find(string) for string in self.strings if string in text), default=len(text))]
 
 
 class TransformersGenerator:
@@ -51,19 +71,17 @@ class TransformersGenerator:
         gpu = torch.cuda.is_available()
         device = device or ("cuda" if gpu else "cpu")
         dtype = dtype or (("bfloat16" if torch.cuda.is_bf16_supported() else "float16") if gpu else "float32")
-        self.name = name or str(path)
-        if loaded:
-            self.model, self.tokenizer = loaded
-        else:
-            self.tokenizer = AutoTokenizer.from_pretrained(path)
-            self.model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map=device).eval()
-        self.max_batch_tokens = max_batch_tokens
+        self.name, self.max_batch_tokens = name or str(path), max_batch_tokens
+        self.model, self.tokenizer = loaded or (
+            AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map=device).eval(),
+            AutoTokenizer.from_pretrained(path),
+        )
         self.context = getattr(self.model.config, "max_position_embeddings", None)
-        self._ends = _end_ids(self.model.generation_config, self.tokenizer)
         turn_ids, turn_strings = end_of_turn(self.tokenizer)
+        # Of a checkpoint's generation config nothing but the end tokens is used.
+        self._ends = {*end_tokens(self.model.generation_config), *end_tokens(self.tokenizer)}
         self._turn_ends = self._ends | turn_ids
-        self._stop = _StopStrings(self.tokenizer, stop)
-        self._turn_stop = _StopStrings(self.tokenizer, turn_strings)
+        self._stop, self._turn_stop = _StopStrings(self.tokenizer, stop), _StopStrings(self.tokenizer, turn_strings)
 
     def generate(self, prompts: Sequence[Prompt], n: int, sampling: Sampling) -> list[list[Completion]]:
         """``n`` completions of each prompt; raises ValueError for a prompt that fills the model's context."""
@@ -79,9 +97,9 @@ class TransformersGenerator:
             kind = (i for i, prompt in enumerate(prompts) if isinstance(prompt, str) != chat)
             rows = [(i, (sampling.seed, i, sample)) for i in kind for sample in range(n)]
             ends, stop = self._end_of(chat)
-            for (i, _), (tokens, finished) in zip(rows, self._sample(encoded, rows, sampling, chat), strict=True):
-                text = stop.cut(self._text(encoded[i], tokens.ids, ends))
-                answers[i].append(Completion(text, len(tokens.ids), finished))
+            for (i, _), sampled in zip(rows, self._sample(encoded, rows, sampling, chat), strict=True):
+                text = stop.cut(self._text(encoded[i], sampled.ids, ends))
+                answers[i].append(Completion(text, len(sampled.ids), sampled.finished))
         return answers
 
     def sample_ids(
@@ -92,29 +110,19 @@ class TransformersGenerator:
         Every answer depends on its prompt and its seed alone, whatever else is in the batch (but for rounding). Equal
         prompts are prefilled once.
         """
-        unique = sorted({tuple(prompt) for prompt in prompts})
-        places = {prompt: place for place, prompt in enumerate(unique)}
-        rows = [(places[tuple(prompt)], seed) for prompt, seed in zip(prompts, seeds, strict=True)]
-        return [tokens for tokens, _ in self._sample([list(prompt) for prompt in unique], rows, sampling, chat=True)]
+        unique = sorted(map(list, {tuple(prompt) for prompt in prompts}))
+        rows = [(bisect_left(unique, prompt), seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        return self._sample(unique, rows, sampling, chat=True)
 
     def _end_of(self, chat: bool) -> tuple[set[int], _StopStrings]:
-        """What ends an answer: tokens and strings."""
         return (self._turn_ends, self._turn_stop) if chat else (self._ends, self._stop)
 
-    def _sample(
-        self, prompts: list[list[int]], rows: Sequence[Row], sampling: Sampling, chat: bool
-    ) -> list[tuple[SampledTokens, bool]]:
-        """What is sampled for each row, in order, and whether it ended by itself."""
-        found: dict[int, tuple[SampledTokens, bool]] = {}
-        lengths = [len(prompts[prompt]) for prompt, _ in rows]
-        for batch in self._batches(lengths, sampling.max_tokens):
-            unique = sorted({rows[row][0] for row in batch})
-            copies = [unique.index(rows[row][0]) for row in batch]
-            noise = np.array([np.random.default_rng(rows[row][1]).random(sampling.max_tokens) for row in batch])
-            space = [max(1, self.context - lengths[row]) if self.context else sampling.max_tokens for row in batch]
-            budgets = [min(sampling.max_tokens, tokens) for tokens in space]
-            asked = [prompts[prompt] for prompt in unique]
-            found.update(zip(batch, self._decode_batch(asked, copies, noise, budgets, sampling, chat), strict=True))
+    def _sample(self, prompts: PromptIds, rows: Sequence[Row], sampling: Sampling, chat: bool) -> list[SampledTokens]:
+        """What is sampled for each row, in order."""
+        found: dict[int, SampledTokens] = {}
+        for batch in self._batches([len(prompts[prompt]) for prompt, _ in rows], sampling.max_tokens):
+            sampled = self._decoded(prompts, [rows[row] for row in batch], sampling, chat)
+            found.update(zip(batch, sampled, strict=True))
         return [found[row] for row in range(len(rows))]
 
     def _batches(self, lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
@@ -128,37 +136,37 @@ class TransformersGenerator:
         if batch:
             yield batch
 
-    def _decode_batch(
-        self, prompts: list[list[int]], copies: list[int], noise: np.ndarray, budgets: list[int], sampling: Sampling,
-        chat: bool,
-    ) -> list[tuple[SampledTokens, bool]]:  # fmt: skip
-        """Sample one batch: ``copies[row]`` is the row's prompt, ``noise[row, step]`` in [0, 1) chooses its tokens."""
+    def _decoded(self, prompts: PromptIds, rows: Sequence[Row], sampling: Sampling, chat: bool) -> list[SampledTokens]:
+        """What is sampled for each row of one batch."""
         ends, stop = self._end_of(chat)
-        steps, last_position = max(budgets), (self.context or 2**31) - 1
-        sampled = [SampledTokens([], []) for _ in copies]
-        finished, over = [False] * len(copies), [False] * len(copies)
-        rows = sorted(range(len(copies)), key=lambda row: copies[row])  # those in the batch
+        context = self.context or 2**31
+        unique = sorted({prompt for prompt, _ in rows})
+        copies = [unique.index(prompt) for prompt, _ in rows]
+        noise = np.array([np.random.default_rng(seed).random(sampling.max_tokens) for _, seed in rows])  # in [0, 1)
+        budgets = [min(sampling.max_tokens, max(1, context - len(prompts[prompt]))) for prompt, _ in rows]
+        ids: list[list[int]] = [[] for _ in rows]
+        logps: list[list[float]] = [[] for _ in rows]
+        finished, over = [False] * len(rows), [False] * len(rows)
+        left = sorted(range(len(rows)), key=copies.__getitem__)  # those in the batch
         with torch.inference_mode():
-            decoding = Decoding(self.model, prompts, [copies[row] for row in rows], steps, last_position)
+            asked, steps = [prompts[prompt] for prompt in unique], max(budgets)
+            decoding = Decoding(self.model, asked, [copies[row] for row in left], steps, context - 1)
             for step in range(steps):
-                chosen, logps = _choose(decoding.logits, torch.from_numpy(noise[rows, step]), sampling)
-                for row, token, logp in zip(rows, chosen.tolist(), logps.tolist(), strict=True):
+                chosen, chances = _choose(decoding.logits, torch.from_numpy(noise[left, step]), sampling)
+                for row, token, logp in zip(left, chosen.tolist(), chances.tolist(), strict=True):
                     if not over[row]:
-                        ids = sampled[row].ids
-                        ids.append(token)
-                        sampled[row].logps.append(logp)
-                        finished[row] = token in ends or stop.reached(ids)
-                        over[row] = finished[row] or len(ids) == budgets[row]
-                places = [place for place, row in enumerate(rows) if not over[row]]
+                        ids[row].append(token)
+                        logps[row].append(logp)
+                        finished[row] = token in ends or stop.reached(ids[row])
+                        over[row] = finished[row] or len(ids[row]) == budgets[row]
+                places = [place for place, row in enumerate(left) if not over[row]]
                 if not places:
                     break
-                if len(places) <= 0.9 * len(rows):  # removing rows copies the cache, so not for each one
+                if len(places) <= 0.9 * len(left):  # removing rows copies the cache, so not for each one
                     decoding.keep(places)
-                    chosen, rows = chosen[places], [rows[place] for place in places]
+                    chosen, left = chosen[places], [left[place] for place in places]
                 decoding.advance(chosen)
-        return list(zip(sampled, finished, strict=True))
-
-    # Text to tokens and back
+        return list(map(SampledTokens, ids, logps, finished))
 
     def _encode(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):
@@ -174,35 +182,11 @@ class TransformersGenerator:
         """The text of sampled tokens, decoded behind the prompt's last ones: alone, some lose their first space."""
         if ids and ids[-1] in ends:
             ids = ids[:-1]
-        before = self._decode(prompt[-4:])
-        text = self._decode(prompt[-4:] + ids)
+        before, text = self._decode(prompt[-4:]), self._decode(prompt[-4:] + ids)
         return text[len(before) :] if text.startswith(before) else self._decode(ids)
 
     def _decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-
-class _StopStrings:
-    """Strings that end a completion, looked for only when a token could be the last of one."""
-
-    def __init__(self, tokenizer: Any, strings: Sequence[str]) -> None:
-        self.strings = tuple(strings)
-        self._tokenizer = tokenizer
-        self._longest = max((len(string.encode()) for string in strings), default=0)  # in tokens of at least one byte
-        pieces = tokenizer.batch_decode([[i] for i in range(len(tokenizer))]) if strings else []
-        lasts = {string[-1] for string in strings} | {"\ufffd"}  # a piece of a character of several bytes
-        self._last = {i for i, piece in enumerate(pieces) if not lasts.isdisjoint(piece)}
-
-    def reached(self, ids: list[int]) -> bool:
-        """Whether the newest token completed a stop string."""
-        if ids[-1] not in self._last:
-            return False
-        tail = self._tokenizer.decode(ids[-self._longest - 1 :])
-        return any(string in tail for string in self.strings)
-
-    def cut(self, text: str) -> str:
-        """The text before the first stop string."""
-        return text[: min((text.find(string) for string in self.strings if string in text), default=len(text))]
 
 
 def _chat_text(tokenizer: Any, messages: list[dict[str, str]], **options: Any) -> str:
@@ -212,22 +196,17 @@ def _chat_text(tokenizer: Any, messages: list[dict[str, str]], **options: Any) -
 
 def end_of_turn(tokenizer: Any) -> tuple[set[int], list[str]]:
     """What the chat template writes after an assistant's turn: a special token, or else a string."""
-    content = "answer"
-    messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": content}]
-    closing = _chat_text(tokenizer, messages).rpartition(content)[2].strip()
-    if not closing:
-        return set(), []
-    first = tokenizer(closing, add_special_tokens=False)["input_ids"][0]
-    if first in tokenizer.all_special_ids or first in tokenizer.added_tokens_decoder:
-        return {first}, []
-    return set(), [closing]
+    messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+    closing = _chat_text(tokenizer, messages).rpartition("answer")[2].strip()
+    first = tokenizer(closing, add_special_tokens=False)["input_ids"][:1]
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}.intersection(first)
+    return special, [closing] if closing and not special else []
 
 
-def _end_ids(config: Any, tokenizer: Any) -> set[int]:
-    """The end tokens that the checkpoint names; of its generation config nothing else is used."""
-    ids = config.eos_token_id
-    ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
-    return {i for i in [*ids, tokenizer.eos_token_id] if i is not None}
+def end_tokens(of: Any) -> list[int]:
+    """The end tokens of a generation config or tokenizer."""
+    ids = of.eos_token_id
+    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
 
 
 def _choose(logits: torch.Tensor, noise: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
@@ -240,14 +219,14 @@ def _choose(logits: torch.Tensor, noise: torch.Tensor, sampling: Sampling) -> tu
     logps = torch.log_softmax(logits.double() / (sampling.temperature or 1.0), -1)
     if sampling.temperature == 0:
         chosen = logits.argmax(-1, keepdim=True)
-        return chosen.squeeze(-1), logps.gather(-1, chosen).squeeze(-1)
-    probabilities, order = logps.exp(), None
-    if sampling.top_p < 1:
-        probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
-        before = probabilities.cumsum(-1) - probabilities
-        probabilities = probabilities.masked_fill(before >= sampling.top_p, 0)
-    cumulative = probabilities.cumsum(-1)
-    target = noise.to(logits.device)[:, None] * cumulative[:, -1:]
-    chosen = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
-    chosen = chosen if order is None else order.gather(-1, chosen)
+    else:
+        probabilities, order = logps.exp(), None
+        if sampling.top_p < 1:
+            probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
+            before = probabilities.cumsum(-1) - probabilities
+            probabilities = probabilities.masked_fill(before >= sampling.top_p, 0)
+        cumulative = probabilities.cumsum(-1)
+        target = noise.to(logits.device)[:, None] * cumulative[:, -1:]
+        chosen = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
+        chosen = chosen if order is None else order.gather(-1, chosen)
     return chosen.squeeze(-1), logps.gather(-1, chosen).squeeze(-1)

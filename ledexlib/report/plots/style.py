@@ -1,12 +1,11 @@
 """The look of all figures: their size, their style, colours that everyone tells apart, also in grey (Okabe and Ito)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 
 CORRECT, WRONG, NEUTRAL = "#009E73", "#D55E00", "#0072B2"
 VERDICTS = {"correct": CORRECT, "wrong": WRONG}
+EXAMPLES = {"generation": NEUTRAL, "refine": "#E69F00", "explain_refine": CORRECT}
 LINES = (NEUTRAL, WRONG, CORRECT, "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#000000")
 WIDTH = 7.0  # inches: a figure no wider is still read on a phone, which shows it at half its size
 
@@ -29,11 +29,24 @@ class Chart(Figure):
     @property
     def alt(self) -> str:
         """The figure's title, those of its panels, and what their axes measure."""
-        texts = [self.get_suptitle()]
+        texts = [self.get_suptitle(), self.get_supylabel(), self.get_supxlabel()]
         for ax in self.axes:
             measured = " by ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
             texts.append(", ".join(filter(None, (ax.get_title() or ax.get_title("left"), measured))))
         return "; ".join(filter(None, texts)).replace("\n", " ")
+
+    def with_legend(self, columns: int = 3) -> "Chart":
+        """The figure with one legend for all panels, below them: it covers nothing."""
+        found = [ax.get_legend_handles_labels() for ax in self.axes]
+        handles = {label: handle for shown, labels in found for handle, label in zip(shown, labels, strict=True)}
+        self.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
+        return self
+
+    def name_rows(self, names: Sequence[str]) -> None:
+        """In all panels a place for each name, the first one at the top."""
+        for ax in self.axes:
+            ax.set_yticks(range(len(names)), names)
+            ax.set_ylim(len(names) - 0.5, -0.5)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {"image/png": {"alt": self.alt}}
@@ -58,26 +71,28 @@ def panels(number: int, height: float, title: str = "", columns: int = 2, **opti
     return fig, axes[:number]
 
 
-def outer_labels(axes: Sequence[Axes], x: str, y: str, columns: int = 2) -> None:
-    """What the axes of all panels measure, said where no panel is below, and at the left."""
-    for number, ax in enumerate(axes):
-        ax.set(xlabel=x if number + columns >= len(axes) else "", ylabel=y if number % columns == 0 else "")
-
-
-def legend(fig: Chart, handles: Mapping[str, Any] | None = None, columns: int = 3) -> None:
-    """One legend for all panels, below them: it covers nothing. ``handles`` by label; None: those of the panels."""
-    if handles is None:
-        found = [ax.get_legend_handles_labels() for ax in fig.axes]
-        handles = {label: handle for shown, labels in found for handle, label in zip(shown, labels, strict=True)}
-    fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
-
-
 def message(text: str) -> Chart:
     """A figure that says why there is nothing to draw."""
     fig, (ax,) = panels(1, 1.0)
     ax.set_axis_off()
     ax.set_title(text, fontweight="normal", y=0.3)
     return fig
+
+
+def bars(values: pd.Series, number: str, title: str, label: str, color: Any = NEUTRAL) -> Chart:
+    """A figure of bars below each other, each with its name and its number, in the format ``number``."""
+    fig, (ax,) = panels(1, 1.2 + 0.35 * len(values))
+    ax.bar_label(ax.barh(values.index, values, color=color), fmt=number, padding=3)
+    ax.set(title=title, xlabel=label)
+    ax.invert_yaxis()
+    ax.margins(x=0.12)
+    ax.grid(axis="y", visible=False)
+    return fig
+
+
+def errors(rows: pd.DataFrame, value: str = "value", low: str = "low", high: str = "high") -> list[pd.Series]:
+    """How far error bars reach to either side of the values."""
+    return [(rows[value] - rows[low]).clip(lower=0), (rows[high] - rows[value]).clip(lower=0)]
 
 
 def bins(values: np.ndarray, low: float, high: float, most: int = 24) -> np.ndarray:
@@ -93,19 +108,18 @@ def bins(values: np.ndarray, low: float, high: float, most: int = 24) -> np.ndar
     return low + step * (np.arange(number + 2) - 0.5)
 
 
-def histogram(
-    ax: Axes, groups: Mapping[str, Sequence[float]], colours: Mapping[str, str],
-    ends: tuple[float, float] | None = None, shares: bool = True,
-) -> None:  # fmt: skip
-    """Histograms of one or more groups over each other, of each one's shares or of counts; ``colours`` by group."""
+def histogram(ax: Axes, groups: Mapping[str, Any], ends: tuple[float, ...] = (), shares: bool = True) -> None:
+    """Histograms of named groups of values over each other, of each one's shares or of counts; ``ends`` are shown."""
     groups = {name: np.asarray(values, float) for name, values in groups.items() if len(values)}
-    everything = np.concatenate([*groups.values(), np.asarray(ends or (), float)])
     if not groups:
         return
-    edges = bins(np.concatenate(list(groups.values())), everything.min(), everything.max())
+    everything = np.concatenate(list(groups.values()))
+    edges = bins(everything, min([*ends, everything.min()]), max([*ends, everything.max()]))
     few = {"rwidth": 0.85} if len(edges) <= 14 else {"histtype": "stepfilled"}
     for name, values in groups.items():
         weights = np.full(len(values), 1 / len(values) if shares else 1.0)
-        face, edge = (*to_rgb(colours[name]), 0.9 if len(groups) == 1 else 0.35), colours[name]
+        edge = {**VERDICTS, **EXAMPLES}.get(name, NEUTRAL)
+        face = (*to_rgb(edge), 0.9 if len(groups) == 1 else 0.35)
         ax.hist(values, edges, weights=weights, facecolor=face, edgecolor=edge, linewidth=1.5, label=name, **few)
+    ax.yaxis.get_major_locator().set_params(integer=not shares)
     ax.grid(axis="x", visible=False)

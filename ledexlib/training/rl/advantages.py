@@ -10,18 +10,21 @@ tokens; V_t is the value before token t is written. The equations, γ and λ as 
 
 Taken literally (``credit: paper``) the sum runs through to R(r), so that the explanation's tokens see it too. With
 ``isolated`` it stops at the last explanation token, as the paper's prose says. ``single`` puts R(e) + R(r) at the end.
+Last come the control of β by the KL and early stopping.
 """
 
-from __future__ import annotations
-
+import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 Credit = Literal["paper", "isolated", "single"]
 Reduce = Callable[[Tensor], Tensor]  # the sum of a tensor over all processes
+HORIZON = 10_000  # answers over which β may grow by about a fifth
+WINDOW = 5  # batches over which rewards are smoothed
 
 
 def explanation_mask(explained: Tensor, width: int) -> Tensor:
@@ -29,34 +32,21 @@ def explanation_mask(explained: Tensor, width: int) -> Tensor:
     return torch.arange(width, device=explained.device) < explained[:, None]
 
 
-def places(explained: Tensor, lengths: Tensor, width: int, credit: Credit) -> tuple[Tensor, Tensor]:
-    """Where R(e) and where R(r) are placed: two masks (B, width); an answer without explanation has no place for R(e).
+def place(
+    explanation: Tensor, code: Tensor, explained: Tensor, lengths: Tensor, width: int, credit: Credit
+) -> tuple[Tensor, Tensor]:
+    """R(e) and R(r), (B,) each, at their places, and the mask of these places, (B, width) each.
 
-    Raises ValueError for an answer without tokens, or with more explanation than answer.
+    A reward that is NaN is not there; an answer without explanation has no place for R(e). Raises ValueError for an
+    answer without tokens, or with more explanation than answer.
     """
     if (lengths < 1).any() or (lengths > width).any() or (explained < 0).any() or (explained > lengths).any():
         raise ValueError("expected 0 <= explanation tokens <= tokens and 1 <= tokens <= width in every answer")
     time = torch.arange(width, device=lengths.device)
     last = time == lengths[:, None] - 1
     explanation_end = (time == explained[:, None] - 1) if credit != "single" else last & (explained[:, None] > 0)
-    return explanation_end, last
-
-
-def place(explanation: Tensor, code: Tensor, explained: Tensor, lengths: Tensor, width: int, credit: Credit) -> Tensor:
-    """r without the KL penalty, (B, width), from R(e) and R(r), (B,) each; a reward that is NaN is not there."""
-    explanation_end, last = places(explained, lengths, width, credit)
     both = (explanation_end, explanation), (last, code)
-    return sum(where * torch.nan_to_num(reward)[:, None] for where, reward in both)
-
-
-def token_kl(logps: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """log π − log π_SFT of the sampled tokens, whose expectation is the KL divergence; 0 on padding."""
-    return (logps - reference) * mask
-
-
-def penalise(placed: Tensor, reward_places: Tensor, kl: Tensor, beta: float) -> Tensor:
-    """r: the placed rewards, and −β KL at the tokens without a place (paper: "elsewhere")."""
-    return torch.where(reward_places, placed, -beta * kl)
+    return sum(where * torch.nan_to_num(reward)[:, None] for where, reward in both), explanation_end | last
 
 
 def advantages_and_returns(
@@ -82,11 +72,6 @@ def advantages_and_returns(
     return advantages * inside, (advantages + values) * inside
 
 
-def explanation_ends(explained: Tensor, width: int, credit: Credit) -> Tensor | None:
-    """The ``ends`` of a credit mode: the last explanation tokens where it is isolated."""
-    return torch.arange(width, device=explained.device) == explained[:, None] - 1 if credit == "isolated" else None
-
-
 def group_scores(rewards: Tensor, group: int) -> Tensor:
     """GRPO's baseline: rewards (B,) minus the mean of their group, over its standard deviation + 1e-4.
 
@@ -99,34 +84,19 @@ def group_scores(rewards: Tensor, group: int) -> Tensor:
     return (centred / ((square / free).sqrt() + 1e-4)).view(-1)
 
 
-class Targets(NamedTuple):
-    """What a batch of answers teaches, (B, T) each, 0 on padding."""
-
-    rewards: Tensor
-    values: Tensor
-    advantages: Tensor
-    returns: Tensor
-
-
-def ppo_targets(
+def targets(
     explanation: Tensor, code: Tensor, explained: Tensor, mask: Tensor, kl: Tensor, values: Tensor, beta: float,
     credit: Credit, gamma: float, lam: float,
-) -> Targets:  # fmt: skip
-    """From R(e), R(r), the tokens' KL and values to advantages and returns, by the equations above."""
-    width, lengths = mask.shape[1], mask.sum(1)
-    explanation_end, last = places(explained, lengths, width, credit)
-    placed = place(explanation, code, explained, lengths, width, credit)
-    rewards, values = penalise(placed, explanation_end | last, kl, beta) * mask, values * mask
-    ends = explanation_ends(explained, width, credit)
-    return Targets(rewards, values, *advantages_and_returns(rewards, values, mask, gamma, lam, ends))
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """r, V, A and the returns, (B, T) each, 0 on padding, from R(e), R(r), the tokens' KL and V by the equations above.
 
-
-def grpo_targets(
-    explanation: Tensor, code: Tensor, explained: Tensor, mask: Tensor, credit: Credit, gamma: float
-) -> Targets:
-    """The same with group scores (``group_scores``) for rewards and no values: discounted sums of what lies ahead."""
-    nothing = torch.zeros(mask.shape, device=mask.device)
-    return ppo_targets(explanation, code, explained, mask, nothing, nothing, 0.0, credit, gamma, 1.0)
+    For GRPO the rewards are ``group_scores``, β and V are 0 and λ is 1: A is the discounted sum of what lies ahead.
+    """
+    width = mask.shape[1]
+    placed, places = place(explanation, code, explained, mask.sum(1), width, credit)
+    rewards, values = torch.where(places, placed, -beta * kl) * mask, values * mask
+    isolated = torch.arange(width, device=mask.device) == explained[:, None] - 1 if credit == "isolated" else None
+    return rewards, values, *advantages_and_returns(rewards, values, mask, gamma, lam, isolated)
 
 
 def whiten(advantages: Tensor, part: Tensor, reduce: Reduce = lambda x: x) -> Tensor:
@@ -143,19 +113,50 @@ def whiten(advantages: Tensor, part: Tensor, reduce: Reduce = lambda x: x) -> Te
     return torch.where(part, ((advantages.double() - mean) * scale).to(advantages.dtype), advantages)
 
 
-def value_loss(values: Tensor, returns: Tensor) -> Tensor:
-    """½ (V − return)² of each token."""
-    return 0.5 * (values - returns).square()
-
-
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor, reduce: Reduce = lambda x: x) -> float:
     """1 − Var(return − V) ÷ Var(return) over the tokens of mask; NaN if the returns do not vary."""
     inside = mask.bool()
     y, error = returns[inside].double(), (returns - values)[inside].double()
-    n, y1, y2, e1, e2 = reduce(torch.stack([
-        inside.sum().double(), y.sum(), y.square().sum(), error.sum(), error.square().sum(),
-    ]))  # fmt: skip
+    sums = [inside.sum().double(), y.sum(), y.square().sum(), error.sum(), error.square().sum()]
+    n, y1, y2, e1, e2 = reduce(torch.stack(sums))
     if n == 0:
         return float("nan")
     total, rest = y2 / n - (y1 / n) ** 2, e2 / n - (e1 / n) ** 2
     return float(1 - rest / total) if total > 1e-12 else float("nan")
+
+
+@dataclass
+class KLController:
+    """β, the KL penalty's coefficient; adaptive with a ``target`` in nats an answer (Ziegler et al. 2019, eq. 4)."""
+
+    beta: float
+    target: float | None = None  # None: β is fixed
+
+    def update(self, kl: float, answers: int) -> None:
+        """Move β after ``answers`` answers with this mean KL, the sum over an answer's tokens."""
+        if self.target is not None and math.isfinite(kl):
+            error = min(max(kl / self.target - 1, -0.2), 0.2)
+            self.beta *= 1 + error * answers / HORIZON
+
+
+@dataclass
+class EarlyStopping:
+    """Stops when the KL of a batch, in nats an answer, exceeds ``max_kl`` (None: never), and knows the best policy."""
+
+    max_kl: float | None = None
+    recent: tuple[float, ...] = ()  # the mean rewards of the last batches
+    best: float = -math.inf  # their mean for the best policy that was saved
+
+    def see(self, reward: float, kl: float) -> str | None:
+        """Take a batch's mean reward and KL; the reason to stop, if there is one. NaN says nothing."""
+        if self.max_kl is not None and kl > self.max_kl:
+            return f"KL {kl:.2f} nats an answer is above {self.max_kl}"
+        if math.isfinite(reward):
+            self.recent = (*self.recent, reward)[-WINDOW:]
+        return None
+
+    def is_best(self) -> bool:
+        """Whether the policy is the best one saved so far; if so, it is remembered as that."""
+        smoothed = sum(self.recent) / WINDOW if len(self.recent) == WINDOW else -math.inf
+        better, self.best = smoothed > self.best, max(smoothed, self.best)
+        return better

@@ -1,28 +1,23 @@
 """What is kept of a training by reinforcement: a line for each batch of answers, and some answers token by token."""
 
-from __future__ import annotations
-
+import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from transformers import TrainerCallback
 
 from ledexlib.params import Params
 from ledexlib.records import Record
-from ledexlib.runs import JsonLines, Progress
-from ledexlib.training.card import model_card
+from ledexlib.runs import JsonLines
+from ledexlib.training.log import LogCallback, model_card
 from ledexlib.training.rl.scoring import ScoredBatch
-
-if TYPE_CHECKING:
-    from ledexlib.training.rl.trainer import RepairTrainer
 
 LOG, TRACES, STOPPED = "log.jsonl", "rollouts.jsonl", "stopped.txt"
 TRACED = 4  # answers of each batch that are kept token by token
@@ -60,12 +55,7 @@ class TokenTrace(Record):
 
 def read_rl_log(folder: Path) -> pd.DataFrame:
     """The training log of a folder: a column for each metric, its batch in ``step``; NaN where a batch lacks one."""
-    return log_table(JsonLines(folder / LOG, BatchRecord))
-
-
-def log_table(log: Iterable[BatchRecord]) -> pd.DataFrame:
-    """The log as ``read_rl_log`` gives it."""
-    table = pd.DataFrame([{"step": row.step, **row.metrics} for row in log])
+    table = pd.DataFrame([{"step": row.step, **row.metrics} for row in JsonLines(folder / LOG, BatchRecord)])
     return table.astype({name: float for name in table if name != "step"})
 
 
@@ -95,24 +85,17 @@ class Stopwatch:
 
 def rollout_facts(batch: ScoredBatch) -> dict[str, list[float]]:
     """What is logged of each answer, by name; NaN where it has no such thing."""
-    nan, rollouts = float("nan"), batch.rollouts
-
-    def reward(name: str) -> list[float]:
-        values = [getattr(r.reward, name) if r.reward else None for r in rollouts]
-        return [nan if value is None else float(value) for value in values]
-
-    verdicts = [r.refinement.verdict for r in rollouts]
-    return {
-        "reward": reward("total"), "code reward": reward("code"), "explanation reward": reward("explanation"),
-        "s_cb": reward("s_cb"), "s_ut": reward("s_ut"), "s_ex": reward("s_ex"),
-        "repaired": [nan if verdict.status == "infra" else float(verdict.passed) for verdict in verdicts],
-        "unscored": [float(r.reward is None) for r in rollouts],
-        "invalid": [float(not r.answer.valid) for r in rollouts],
-        "tokens": [float(r.answer.tokens) for r in rollouts],
-        "explanation tokens": [
-            nan if r.answer.explanation is None else float(r.answer.explanation_tokens) for r in rollouts
-        ],
-    }  # fmt: skip
+    rows = []
+    for answer, refinement, reward in batch.rollouts:
+        verdict, explained = refinement.verdict, answer.explanation is not None
+        rows.append({
+            "reward": reward and reward.total, "code reward": reward and reward.code,
+            "explanation reward": reward and reward.explanation, "s_cb": reward and reward.s_cb,
+            "s_ut": reward and reward.s_ut, "s_ex": reward and reward.s_ex, "unscored": reward is None,
+            "repaired": None if verdict.status == "infra" else verdict.passed, "invalid": not answer.valid,
+            "tokens": answer.tokens, "explanation tokens": answer.explanation_tokens if explained else None,
+        })  # fmt: skip
+    return {name: [math.nan if row[name] is None else float(row[name]) for row in rows] for name in rows[0]}
 
 
 NAMES = {  # trl's names and ours
@@ -120,69 +103,50 @@ NAMES = {  # trl's names and ours
     "clip_ratio/high_mean": "clipped high", "completions/clipped_ratio": "unfinished", "grad_norm": "gradient norm",
     "learning_rate": "learning rate", "loss": "loss", "num_tokens": "tokens seen", "kl": "kl a token",
 }  # fmt: skip
+OURS = ("ratio", "value loss", "beta", "explained variance")
 
 
-class RLLogCallback(TrainerCallback):
-    """Writes log, answers and progress, from the first process only; stops the training when the trainer says so."""
+class RLLogCallback(LogCallback):
+    """Writes log, answers and progress of a ``RepairTrainer``; stops the training when it says so."""
 
-    def __init__(self, folder: Path, p: Params, trainer: RepairTrainer) -> None:
-        self.folder, self.steps, self.updates, self.trainer = folder, p.ppo_steps, trainer.updates, trainer
-        self.log: JsonLines[BatchRecord] | None = None
-        self.traces: JsonLines[TokenTrace] | None = None
-        self.progress: Progress | None = None
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            self.log = JsonLines(self.folder / LOG, BatchRecord)
-            self.traces = JsonLines(self.folder / TRACES, TokenTrace)
-            for lines in (self.log, self.traces):
-                lines.append(())  # a line that a kill tore must not stay
-            label = f"{self.trainer.p.ppo_algorithm.upper()}: batches of answers"
-            self.progress = Progress(self.folder, self.steps, label, state.global_step // self.updates)
+    def __init__(self, folder: Path, trainer: Any) -> None:
+        label = f"{trainer.p.ppo_algorithm.upper()}: batches of answers"
+        super().__init__(folder, {LOG: BatchRecord, TRACES: TokenTrace}, label, trainer.updates)
+        self.trainer = trainer
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer.stopped and state.global_step % self.updates == 0:
             control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        if self.log is None or "loss" not in logs:
+        if not self.files or "loss" not in logs:
             return
         step = state.global_step // self.updates
-        metrics = {NAMES.get(name, name): value for name, value in logs.items() if name in NAMES or _is_ours(name)}
-        self.log.append([BatchRecord(id=str(step), step=step, metrics=metrics)])
-        self.traces.append(self._traced(step))
+        kept = {name for name in logs if name in NAMES or name in OURS or name.startswith(("rollout/", "seconds/"))}
+        metrics = {NAMES.get(name, name): value for name, value in logs.items() if name in kept}
+        self.files[LOG].append([BatchRecord(id=str(step), step=step, metrics=metrics)])
+        self.files[TRACES].append(self._traced(step))
         self.progress.advance()
 
     def _traced(self, step: int) -> list[TokenTrace]:
         """Some answers at random: those to one prompt lie together, and kinds of prompts come in a regular pattern."""
         latest, decode = self.trainer.latest, self.trainer.processing_class.decode
-        batch, traces = latest["batch"], []
-        answers = len(latest["rollouts"])
+        batch, traces, answers = latest["batch"], [], len(latest["rollouts"])
+        by_token = {
+            "rewards": latest["rewards"], "kl": latest["kl"], "values": batch["old_values"],
+            "advantages": batch["advantages"],
+        }  # fmt: skip
         for row in sorted(random.Random(step).sample(range(answers), min(TRACED, answers))):
-            rollout, asked = latest["rollouts"][row], latest["asked"][row]
+            _, refinement, reward = latest["rollouts"][row]
             n = int(batch["completion_mask"][row].sum())
-
-            def numbers(x: Any, row: int = row, n: int = n) -> tuple[float, ...]:
-                return tuple(round(value, 4) for value in x[row, :n].tolist())
-
-            ids = batch["completion_ids"][row, :n].tolist()
             traces.append(TokenTrace(
-                id=f"{step} {row}", step=step, **asked, tokens=tuple(decode([i]) for i in ids),
-                explanation_tokens=int(latest["explained"][row]), rewards=numbers(latest["rewards"]),
-                kl=numbers(latest["kl"]), values=numbers(batch["old_values"]), advantages=numbers(batch["advantages"]),
-                code_reward=rollout.reward and rollout.reward.code,
-                explanation_reward=rollout.reward and rollout.reward.explanation,
-                status=rollout.refinement.verdict.status,
+                id=f"{step} {row}", step=step, **latest["asked"][row], status=refinement.verdict.status,
+                tokens=tuple(decode([i]) for i in batch["completion_ids"][row, :n].tolist()),
+                explanation_tokens=int(latest["explained"][row]), code_reward=reward and reward.code,
+                explanation_reward=reward and reward.explanation,
+                **{name: tuple(round(value, 4) for value in x[row, :n].tolist()) for name, x in by_token.items()},
             ))  # fmt: skip
         return traces
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.progress:
-            self.progress.close()
-
-
-def _is_ours(name: str) -> bool:
-    return name.startswith(("rollout/", "seconds/")) or name in ("ratio", "value loss", "beta", "explained variance")
 
 
 # What the notebook shows
@@ -195,26 +159,19 @@ CHANGES = {  # what is compared between the first and the last batches, and its 
 }  # fmt: skip
 
 
-def change_table(log: pd.DataFrame, share: float = 0.2) -> pd.DataFrame:
-    """Each metric's mean over the first and the last ``share`` of the batches, and the difference with its interval."""
-    few = max(1, round(len(log) * share))
+def change_table(log: pd.DataFrame) -> pd.DataFrame:
+    """Each metric's mean over the first and the last fifth of the batches, and the difference with its 95% interval."""
+    few = max(1, round(len(log) * 0.2))
     rows = []
     for name, title in CHANGES.items():
-        if name not in log or log[name].isna().all():
-            continue
-        first, last = (part.dropna().to_numpy() for part in (log[name][:few], log[name][-few:]))
-        if len(first) and len(last):
-            difference = _difference(first, last)
-            rows.append({"of answers": title, f"first {few}": first.mean(), f"last {few}": last.mean(), **difference})
+        ends = [part.dropna().to_numpy() for part in (log[name][:few], log[name][-few:])] if name in log else [()]
+        if all(map(len, ends)):
+            rng, (first, last) = np.random.default_rng(0), [x.mean() for x in ends]
+            drawn = [x[rng.integers(len(x), size=(2000, len(x)))].mean(1) for x in ends]  # resampled by batch
+            low, high = np.quantile(drawn[1] - drawn[0], (0.025, 0.975))
+            row = {"of answers": title, f"first {few}": first, f"last {few}": last, "difference": last - first}
+            rows.append({**row, "low": low, "high": high})
     return pd.DataFrame(rows)
-
-
-def _difference(first: np.ndarray, last: np.ndarray, draws: int = 2000) -> dict[str, float]:
-    """Mean of the last less mean of the first, each resampled by batch."""
-    rng = np.random.default_rng(0)
-    drawn = [x[rng.integers(len(x), size=(draws, len(x)))].mean(1) for x in (first, last)]
-    low, high = np.quantile(drawn[1] - drawn[0], (0.025, 0.975))
-    return {"difference": last.mean() - first.mean(), "low": low, "high": high}
 
 
 def rl_gains(changes: pd.DataFrame) -> dict[str, float]:

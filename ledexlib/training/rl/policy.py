@@ -4,8 +4,6 @@ A training's folder gets the log, answers to look at, checkpoints and, last, ``m
 A killed training goes on from its last whole checkpoint with the same curve.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import warnings
@@ -21,10 +19,9 @@ from ledexlib.models.local import ChatTokenizer, export_checkpoint, lora_config
 from ledexlib.params import Params
 from ledexlib.training.launch import last_checkpoint, micro_batches, run_training, training_lock
 from ledexlib.training.rl.log import STOPPED, RLLogCallback, rl_card
-from ledexlib.training.rl.prompts import RLPrompts, prompt_order
+from ledexlib.training.rl.prompts import RLPrompts, RLSources, build_prompts, load_sources, prompt_order
 from ledexlib.training.rl.scoring import RolloutScorer
-from ledexlib.training.rl.sources import RLSources, build_prompts, load_sources
-from ledexlib.training.rl.trainer import BEST, RepairTrainer
+from ledexlib.training.rl.trainer import BEST, COLUMNS, RepairTrainer
 
 
 def train_policy(p: Params, folder: Path, sources: RLSources | None = None, prompts: RLPrompts | None = None) -> Path:
@@ -52,8 +49,7 @@ def rl_process(p: Params, folder: Path, sources: RLSources | None = None, prompt
             best = folder / "checkpoints" / BEST
             chosen = best if trainer.stopped and best.exists() else last
             if trainer.stopped:
-                text = f"{trainer.stopped}; kept the {chosen.name} policy\n"
-                (folder / STOPPED).write_text(text, encoding="utf-8")
+                (folder / STOPPED).write_text(f"{trainer.stopped}; kept the {chosen.name} policy\n", encoding="utf-8")
             base = str(sources.model)
             export_checkpoint(p, base, chosen, ChatTokenizer(base), rl_card(p, folder), folder / "model")
             shutil.rmtree(folder / "checkpoints")
@@ -64,14 +60,13 @@ def rl_trainer(p: Params, folder: Path, sources: RLSources, prompts: RLPrompts) 
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # trl's own use of an old name
     torch.manual_seed(p.seed)
-    config = _config(p, folder / "checkpoints")
+    config, data = _config(p, folder / "checkpoints"), _dataset(prompts, p)
     scorer = RolloutScorer(sources.scorer, sources.problems, sources.decode, p)
-    gpu = torch.cuda.is_available()
-    model = AutoModelForCausalLM.from_pretrained(
-        sources.model, dtype=torch.bfloat16 if gpu and p.method == "lora" else torch.float32
-    )
-    trainer = RepairTrainer(model, p, config, _dataset(prompts, p), sources.tokenizer, scorer, lora_config(p))
-    trainer.add_callback(RLLogCallback(folder, p, trainer))
+    dtype = torch.bfloat16 if torch.cuda.is_available() and p.method == "lora" else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(sources.model, dtype=dtype)
+    more = {"processing_class": sources.tokenizer, "peft_config": lora_config(p)}
+    trainer = RepairTrainer(model, p, scorer, config, data, **more)
+    trainer.add_callback(RLLogCallback(folder, trainer))
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -80,16 +75,14 @@ def _dataset(prompts: RLPrompts, p: Params) -> datasets.Dataset:
     """The prompts of the whole training in their order, one row each; trl repeats it for its answers."""
     n = p.ppo_steps * p.ppo_batch // p.ppo_generations
     chosen = [prompts.used[i] for i in prompt_order(prompts.used, p.ppo_explain, n, p.seed)]
-    columns = ("solution_id", "task_id", "explain")
-    return datasets.Dataset.from_list([
-        {"prompt": list(prompt.messages), **{name: getattr(prompt, name) for name in columns}} for prompt in chosen
-    ])  # fmt: skip
+    rows = [{"prompt": list(x.messages), **x.model_dump(include=set(COLUMNS))} for x in chosen]
+    return datasets.Dataset.from_list(rows)
 
 
 def _config(p: Params, checkpoints: Path) -> GRPOConfig:
     """What trl is told. Checkpoints lie between batches of answers, so that none is ever cut in two by a kill."""
     gpu, world = torch.cuda.is_available(), int(os.environ.get("WORLD_SIZE", 1))
-    device_batch, steps = micro_batches("ppo", p.ppo_batch, p.ppo_device_batch, p.ppo_minibatches, world)
+    device_batch, steps = micro_batches(p, "ppo", world)
     updates = p.ppo_minibatches * p.ppo_epochs
     return GRPOConfig(
         output_dir=str(checkpoints), seed=p.seed, report_to="none", disable_tqdm=True, use_cpu=not gpu, bf16=gpu,

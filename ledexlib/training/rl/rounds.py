@@ -4,19 +4,14 @@ An episode is one conversation and, to the trainer, one answer: the rounds' answ
 which the policy did not write and does not learn from.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Ids = list[int]
-Sample = Callable[[Sequence[int], list[Ids], int], list[Ids]]  # rows, their contexts, the round: an answer to each
 QUESTION, ANSWER = "question", "@@answer@@"
 
 
-@dataclass(frozen=True)
-class Episode:
+class Episode(NamedTuple):
     """``ids`` follow the prompt; ``written`` is 1 where the policy wrote them; the last answer begins at ``start``."""
 
     prompt: Ids
@@ -30,13 +25,8 @@ class Episode:
         """The last round's answer."""
         return self.ids[self.start :]
 
-    def go_on(self, said: Ids, answer: Ids) -> Episode:
-        """The episode with one more round."""
-        ids = [*self.ids, *said]
-        written = [*self.written, *[0] * len(said), *[1] * len(answer)]
-        return Episode(self.prompt, [*ids, *answer], written, len(ids), self.rounds + 1)
 
-
+Sample = Callable[[Sequence[int], list[Ids], int], list[Ids]]  # rows, their contexts, the round: an answer to each
 Reply = Callable[[Sequence[int], list[Episode]], list[Ids | None]]  # rows so far: what is said to each, or nothing
 
 
@@ -53,16 +43,16 @@ def play(prompts: Sequence[Ids], rounds: int, sample: Sample, reply: Reply) -> l
             break
         contexts = [made[row].prompt + made[row].ids + said[row] for row in rows]
         for row, answer in zip(rows, sample(rows, contexts, number), strict=True):
-            made[row] = made[row].go_on(said[row], answer)
+            prompt, ids, written, _, n = made[row]
+            start, written = len(ids) + len(said[row]), [*written, *[0] * len(said[row]), *[1] * len(answer)]
+            made[row] = Episode(prompt, [*ids, *said[row], *answer], written, start, n + 1)
     return made
 
 
 def continuation(tokenizer: Any, content: str) -> tuple[int, Ids]:
     """The token that ends an answer, and those from there to the next answer if the user says ``content``."""
-    messages = [
-        {"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER},
-        {"role": "user", "content": content},
-    ]  # fmt: skip
+    turns = ("user", QUESTION), ("assistant", ANSWER), ("user", content)
+    messages = [{"role": role, "content": said} for role, said in turns]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     end, *rest = tokenizer(text.split(ANSWER, 1)[1], add_special_tokens=False)["input_ids"]
     return end, rest

@@ -1,19 +1,67 @@
-"""Rollout scoring: what a policy's answers are worth, by the same verdicts and rewards as collected refinements."""
+"""Rollout scoring: what a policy's answers are worth, by the same verdicts and rewards as collected refinements.
 
-from __future__ import annotations
+An answer to "explain, then repair" is an explanation segment followed by a refinement segment; R(e) belongs to the last
+explanation token (paper section 3). A token that spans the boundary carries the explanation's last character, so it is
+the explanation's. Whatever the model wrote, the segments are defined, never overlap and cover the answer.
+"""
 
-import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from ledexlib.models import locate_answer
 from ledexlib.params import Params
+from ledexlib.problems import unify_lines
 from ledexlib.records import Problem, Refinement, Sampling
 from ledexlib.repair import VerdictCache, next_turn
 from ledexlib.rewards import Reward, Scorer
-from ledexlib.training.rl.segments import Decode, Segmented, segment
+
+Decode = Callable[[Sequence[int]], str]  # token ids to text, special tokens left out
+
+
+class Segmented(NamedTuple):
+    """An answer read as text, and how many of its tokens are the explanation; the others are the refinement."""
+
+    explanation: str | None  # None: none was asked for; "": asked for, and none stands before the program
+    code: str  # "" if there is no program
+    explanation_tokens: int
+    tokens: int
+
+    @property
+    def valid(self) -> bool:
+        """Whether the answer has the parts that were asked for, in their order."""
+        return bool(self.code) and self.explanation != ""
+
+
+def segment(ids: Sequence[int], decode: Decode, problem: Problem, explain: bool) -> Segmented:
+    """Read an answer's tokens (the end token included, if it came); raises ValueError if there are none.
+
+    An explanation that was asked for has at least its first token: the decision to give none is made there. The last
+    token, on which R(r) is placed, belongs to the refinement unless it is that first one.
+    """
+    if not len(ids):
+        raise ValueError("an answer without tokens has no segments")
+    text = unify_lines(decode(ids))
+    answer, program_start = locate_answer(text, problem)
+    if not explain:
+        return Segmented(None, answer.code, 0, len(ids))
+    start = text.rfind(answer.explanation, 0, program_start) if answer.explanation else -1
+    if start < 0:  # none, or only behind the program
+        return Segmented("", answer.code, 1, len(ids))
+    needed = tokens_of(ids, lambda part: unify_lines(decode(part)), text[: start + len(answer.explanation)])
+    return Segmented(answer.explanation, answer.code, max(1, min(needed, len(ids) - 1)), len(ids))
+
+
+def tokens_of(ids: Sequence[int], decode: Decode, text: str) -> int:
+    """The fewest first tokens whose text begins with ``text``; raises ValueError if all of them do not.
+
+    Found by halving: once the tokens decode to that beginning, further tokens do not change it.
+    """
+    if not decode(ids).startswith(text):
+        raise ValueError(f"the tokens do not decode to a text that begins with {text[:80]!r}")
+    return bisect_left(range(len(ids)), True, key=lambda n: decode(ids[:n]).startswith(text))
 
 
 class ScoredRollout(NamedTuple):
@@ -24,8 +72,7 @@ class ScoredRollout(NamedTuple):
     reward: Reward | None
 
 
-@dataclass(frozen=True)
-class ScoredBatch:
+class ScoredBatch(NamedTuple):
     """A batch of scored answers, and the seconds it took to verify and to compare them."""
 
     rollouts: list[ScoredRollout]
@@ -33,15 +80,11 @@ class ScoredBatch:
     similarity: float
 
 
-def segment_rewards(rollouts: Iterable[ScoredRollout], weight: float = 1.0) -> tuple[list[float], list[float]]:
-    """R(e), ``weight`` times, and R(r) of answers; NaN where there is none."""
-    rewards = [rollout.reward for rollout in rollouts]
-    explanation = [math.nan if r is None or r.explanation is None else weight * r.explanation for r in rewards]
-    return explanation, [math.nan if r is None else r.code for r in rewards]
-
-
 class RolloutScorer:
-    """Verifies and scores answers, in a thread: programs run while the models compute log-probabilities."""
+    """Verifies and scores answers, as tokens, to rows with ``solution_id``, ``task_id`` and ``explain``.
+
+    In a thread: programs run while the models compute log-probabilities.
+    """
 
     def __init__(self, scorer: Scorer, problems: Iterable[Problem], decode: Decode, p: Params) -> None:
         self.scorer, self.decode = scorer, decode
@@ -51,11 +94,10 @@ class RolloutScorer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollout-scorer")
 
     def start(self, asked: Sequence[Mapping], answers: Sequence[Sequence[int]]) -> Future[ScoredBatch]:
-        """Score answers, as tokens, to rows with ``solution_id``, ``task_id`` and ``explain``."""
-        return self._thread.submit(self.score, list(asked), [list(ids) for ids in answers])
+        """The verdicts and rewards of answers, in their order, once they are there."""
+        return self._thread.submit(self._score, list(asked), [list(ids) for ids in answers])
 
-    def score(self, asked: Sequence[Mapping], answers: Sequence[Sequence[int]]) -> ScoredBatch:
-        """The verdicts and rewards of answers, in their order."""
+    def _score(self, asked: Sequence[Mapping], answers: Sequence[Sequence[int]]) -> ScoredBatch:
         began = time.perf_counter()
         read = self._verified(asked, answers)
         verified = time.perf_counter()
@@ -70,14 +112,10 @@ class RolloutScorer:
             for row, (_, refinement) in zip(asked, self._verified(asked, answers), strict=True)
         ]
 
-    def _verified(
-        self, asked: Sequence[Mapping], answers: Sequence[Sequence[int]]
-    ) -> list[tuple[Segmented, Refinement]]:
-        """Answers, read and run; equal programs run once."""
-        read = [
-            segment(ids, self.decode, self.problems[row["task_id"]], row["explain"])
-            for row, ids in zip(asked, answers, strict=True)
-        ]
+    def _verified(self, asked: Sequence[Mapping], answers: Sequence[Sequence[int]]) -> list[tuple]:
+        """Answers, each read (Segmented) and run (Refinement); equal programs run once."""
+        rows = [(self.problems[row["task_id"]], row["explain"]) for row in asked]
+        read = [segment(ids, self.decode, *row) for row, ids in zip(rows, answers, strict=True)]
         programs = [(row["task_id"], answer.code) for row, answer in zip(asked, read, strict=True)]
         verdicts = self.verdicts(self.problems.values(), programs)
         return [

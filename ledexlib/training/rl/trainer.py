@@ -5,8 +5,6 @@ segments, the KL penalty inside the reward, and sampling that does not depend on
 ``value_trainer``. The overridden methods are private, so trl is pinned, and a test fails loudly on another version.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -18,25 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from peft import LoraConfig
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import GRPOConfig
+from transformers import PreTrainedModel
 from trl.models import unwrap_model_for_generation
 
 from ledexlib.models.local import SampledTokens, TransformersGenerator
 from ledexlib.params import ParameterError, Params
 from ledexlib.records import Sampling
 from ledexlib.training.rl import advantages as adv
-from ledexlib.training.rl.kl_control import EarlyStopping, KLController
 from ledexlib.training.rl.log import Stopwatch, rollout_facts
 from ledexlib.training.rl.rounds import Episode, continuation, play
-from ledexlib.training.rl.scoring import RolloutScorer, ScoredBatch, ScoredRollout, segment_rewards
+from ledexlib.training.rl.scoring import RolloutScorer, ScoredBatch
 from ledexlib.training.rl.value_trainer import ValueTrainer
 
-STATE = "ppo_state.json"
-BEST = "best"
+STATE, BEST = "ppo_state.json", "best"
+COLUMNS = ("solution_id", "task_id", "explain")  # of the training's data, beside ``prompt``
 VALUE_COEF = 0.5  # weight of the value's loss
 
 
@@ -44,18 +38,16 @@ class RepairTrainer(ValueTrainer):
     """Trains a policy on prompts with columns ``prompt``, ``solution_id``, ``task_id`` and ``explain``.
 
     ``algorithm`` ppo: a value head, the KL penalty in the reward, advantages after equation δ. grpo: each segment's
-    rewards less the mean of the prompt's group, no critic, KL in trl's loss. Both use the same credit modes.
+    rewards less the mean of the prompt's group, no critic, KL in trl's loss. Both use the same credit modes. What is
+    given behind the scorer is trl's: ``args``, ``train_dataset``, ``processing_class``, ``peft_config``.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, p: Params, args: GRPOConfig, train_dataset: Dataset,
-        tokenizer: PreTrainedTokenizerBase, scorer: RolloutScorer, peft_config: LoraConfig | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(model, p, self.total_reward, args, train_dataset, tokenizer, peft_config)
+    def __init__(self, model: PreTrainedModel, p: Params, scorer: RolloutScorer, *args: Any, **more: Any) -> None:
+        super().__init__(model, p, self.total_reward, *args, **more)
         self.scorer = scorer
         self.is_ppo = self.head is not None
         self.updates = p.ppo_minibatches * p.ppo_epochs  # steps of the optimizer for each batch of answers
-        self.kl, self.stopping = KLController(p.ppo_kl_coef, p.ppo_kl_target), EarlyStopping(p.ppo_stop_kl)
+        self.kl, self.stopping = adv.KLController(p.ppo_kl_coef, p.ppo_kl_target), adv.EarlyStopping(p.ppo_stop_kl)
         self.stopped: str | None = None  # why, if early
         self.latest: dict[str, Any] = {}  # the latest batch of rollouts, for those who record samples
         self.clock = Stopwatch()
@@ -86,9 +78,11 @@ class RepairTrainer(ValueTrainer):
     def _play(self, messages: list, _trainer: Any) -> dict[str, Any]:
         """trl's rollout function: episodes of several rounds."""
         prompts = self._tokenize_prompts(messages)[0]
-        self._episodes = play(
-            prompts, self.p.ppo_rounds, lambda *asked: [sampled.ids for sampled in self._sample(*asked)], self._reply
-        )
+
+        def sample(*asked: Any) -> list[list[int]]:
+            return [sampled.ids for sampled in self._sample(*asked)]
+
+        self._episodes = play(prompts, self.p.ppo_rounds, sample, self._reply)
         ids, written = ([getattr(episode, name) for episode in self._episodes] for name in ("ids", "written"))
         return {"prompt_ids": prompts, "completion_ids": ids, "logprobs": None, "env_mask": written}
 
@@ -99,8 +93,7 @@ class RepairTrainer(ValueTrainer):
         for episode, text in zip(episodes, found, strict=True):
             end, said = continuation(self._tokenizer, text) if text is not None else (None, [])
             length = len(episode.prompt) + len(episode.ids) + len(said) + self.p.ppo_max_tokens
-            goes_on = end == episode.ids[-1] and length <= self.p.ppo_max_length
-            replies.append(said if goes_on else None)
+            replies.append(said if end == episode.ids[-1] and length <= self.p.ppo_max_length else None)
         return replies
 
     def _generate_single_turn(self, prompt_ids: list, images: Any, multimodal_fields: Any, *rest: Any, **more: Any):
@@ -126,7 +119,7 @@ class RepairTrainer(ValueTrainer):
             return self._sampler.sample_ids(contexts, seeds, sampling)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._asked = [{name: row[name] for name in ("solution_id", "task_id", "explain")} for row in inputs]
+        self._asked = [{name: row[name] for name in COLUMNS} for row in inputs]
         self._episodes = []
         self._values.clear()
         with self.clock("rollouts"):
@@ -137,47 +130,41 @@ class RepairTrainer(ValueTrainer):
                 forward = self.is_ppo or sampled is None  # values come from a forward alone
                 batch["old_per_token_logps"] = self._policy_logps(batch) if forward else sampled
         scored = self._scoring.result()
-        self._add_advantages(batch, scored.rollouts)
-        self._log_rollouts(batch, scored)
+        facts = rollout_facts(scored)
+        self._add_advantages(batch, scored, facts)
+        self._log_rollouts(batch, scored, facts)
         return batch
 
     # From rewards to advantages
 
-    def _add_advantages(self, batch: dict[str, Any], rollouts: list[ScoredRollout]) -> None:
+    def _add_advantages(self, batch: dict[str, Any], scored: ScoredBatch, facts: dict[str, list[float]]) -> None:
         """Replace trl's scalar advantages by one for each token, and add returns, old values and what is learned."""
         device, mask = self.accelerator.device, batch["completion_mask"]
-        rewards = segment_rewards(rollouts, self.p.explanation_weight)
-        explanation, code = (torch.tensor(x, device=device) for x in rewards)
-        explained = torch.tensor([r.answer.explanation_tokens for r in rollouts], device=device)
+        weighted = [self.p.explanation_weight * reward for reward in facts["explanation reward"]]
+        explanation, code = (torch.tensor(x, device=device) for x in (weighted, facts["code reward"]))
+        explained = torch.tensor([r.answer.explanation_tokens for r in scored.rollouts], device=device)
         if self._episodes:  # the earlier rounds lead to the last explanation
             starts = torch.tensor([episode.start for episode in self._episodes], device=device)
             explained = explained + starts * (explained > 0)
         written = mask * batch.get("tool_mask", 1)  # by the policy, not what it was told between rounds
         learn = written * code.isfinite()[:, None]
-        segment = adv.explanation_mask(explained, mask.shape[1])
         kl = torch.zeros_like(batch["old_per_token_logps"])
-        if "ref_per_token_logps" in batch:
-            kl = adv.token_kl(batch["old_per_token_logps"], batch["ref_per_token_logps"], written)
+        if "ref_per_token_logps" in batch:  # log π less log π_SFT, whose expectation is the KL divergence
+            kl = (batch["old_per_token_logps"] - batch["ref_per_token_logps"]) * written
         if self.is_ppo:
-            targets = adv.ppo_targets(
-                explanation, code, explained, mask, kl, self._values[0].detach(), self.kl.beta, self.p.ppo_credit,
-                self.p.ppo_gamma, self.p.ppo_lambda,
-            )  # fmt: skip
+            values, beta, lam = self._values[0].detach(), self.kl.beta, self.p.ppo_lambda
         else:
-            scores = self._group_scores(explanation, code)
-            targets = adv.grpo_targets(*scores, explained, mask, self.p.ppo_credit, self.p.ppo_gamma)
-        a = targets.advantages
+            explanation, code = self._group_scores(explanation, code)
+            values, beta, lam = torch.zeros(mask.shape, device=device), 0.0, 1.0
+        settings = beta, self.p.ppo_credit, self.p.ppo_gamma, lam
+        rewards, values, a, returns = adv.targets(explanation, code, explained, mask, kl, values, *settings)
         if self.is_ppo:
-            parts = [learn] if self.p.ppo_credit == "single" else [learn * segment, learn * ~segment]
-            for part in parts:
+            segment = adv.explanation_mask(explained, mask.shape[1])
+            for part in [learn] if self.p.ppo_credit == "single" else [learn * segment, learn * ~segment]:
                 a = adv.whiten(a, part, self._sum)
-        batch.update(
-            advantages=a * learn, returns=targets.returns * learn, old_values=targets.values * learn, learn=learn
-        )
-        self.latest = {
-            "batch": batch, "rewards": targets.rewards, "kl": kl, "explained": explained,
-            "rollouts": rollouts, "asked": self._asked,
-        }  # fmt: skip
+        batch.update(advantages=a * learn, returns=returns * learn, old_values=values * learn, learn=learn)
+        self.latest = {"batch": batch, "rewards": rewards, "kl": kl, "explained": explained,
+                       "rollouts": scored.rollouts, "asked": self._asked}  # fmt: skip
 
     def _group_scores(self, explanation: Tensor, code: Tensor) -> list[Tensor]:
         """This process's part of the group scores of R(e) and R(r), or of their sum."""
@@ -199,15 +186,14 @@ class RepairTrainer(ValueTrainer):
             self.beta = beta
             if self.is_ppo:
                 loss = loss + VALUE_COEF * self._value_loss(inputs)
-        learn = inputs["learn"]
         ratio = (self._logps[-1] - inputs["old_per_token_logps"]).exp()
-        self._note("ratio", self._mean(ratio, learn))
+        self._note("ratio", self._mean(ratio, inputs["learn"]))
         return loss
 
     def _value_loss(self, inputs: dict[str, Any]) -> Tensor:
         """The mean over the optimizer step's tokens, divided among micro-batches and processes as trl's loss is."""
         values, learn = self._values[-1], inputs["learn"]
-        per_token = adv.value_loss(values, inputs["returns"]) * learn
+        per_token = 0.5 * (values - inputs["returns"]).square() * learn
         self._note("value loss", self._mean(per_token.detach(), learn))
         tokens = inputs["num_items_in_batch"].clamp(min=1.0) / self.accelerator.num_processes
         return per_token.sum() / (tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation)
@@ -231,7 +217,7 @@ class RepairTrainer(ValueTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         state = json.loads((Path(resume_from_checkpoint) / STATE).read_text(encoding="utf-8"))
-        self.kl, self.stopping = KLController(**state["kl"]), EarlyStopping(**state["stopping"])
+        self.kl, self.stopping = adv.KLController(**state["kl"]), adv.EarlyStopping(**state["stopping"])
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """trl's; the best policy so far is kept beside the newest checkpoint, as links to its files."""
@@ -255,13 +241,12 @@ class RepairTrainer(ValueTrainer):
     def _note(self, name: str, value: float) -> None:
         self._metrics["train" if self.model.training else "eval"][name].append(value)
 
-    def _log_rollouts(self, batch: dict[str, Any], scored: ScoredBatch) -> None:
+    def _log_rollouts(self, batch: dict[str, Any], scored: ScoredBatch, facts: dict[str, list[float]]) -> None:
         """Note what the answers are worth, steer β by their KL, and stop if they have gone astray."""
-        device = self.accelerator.device
-        facts = rollout_facts(scored)
         if self._episodes:
             facts["rounds"] = [float(episode.rounds) for episode in self._episodes]
-        per_answer = {name: torch.tensor(x, dtype=torch.float64, device=device) for name, x in facts.items()}
+        options = {"dtype": torch.float64, "device": self.accelerator.device}
+        per_answer = {name: torch.tensor(x, **options) for name, x in facts.items()}
         if "ref_per_token_logps" in batch:
             per_answer["kl"] = self.latest["kl"].sum(1).double()
         found = {name: self.accelerator.gather(x).nanmean().item() for name, x in sorted(per_answer.items())}

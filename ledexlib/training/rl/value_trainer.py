@@ -4,23 +4,74 @@ Log-probabilities come with the values of the same forward; the head has a learn
 and is saved beside the model. The overridden methods are private: see ``trainer``.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from peft import LoraConfig
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from trl import GRPOConfig, GRPOTrainer
+from transformers import PreTrainedModel
+from trl import GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
 from ledexlib.params import Params
-from ledexlib.training.rl import value_head
+
+NAME, FILE = "value_head", "value_head.safetensors"
+
+
+class ValueHead(nn.Module):
+    """V = w·h + b in float32 on the policy's last hidden states, zero at first; no gradient reaches the policy.
+
+    A part of the model, filled by a hook while the policy's log-probabilities are computed: those come from a fused
+    forward that returns no hidden states, and a sharded model has its weights only during its own forward. Its weights
+    are bare parameters, no ``nn.Linear``: adapters for "all linear layers" must not adapt it.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Become the submodule ``value_head`` of a causal language model, which has no adapters yet."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(model.config.get_text_config().hidden_size, device=model.device))
+        self.bias = nn.Parameter(torch.zeros((), device=model.device))
+        self.record: list[Tensor] | None = None  # if it is there, it takes the values (B, L) of every forward
+        model.add_module(NAME, self)
+        model.base_model.register_forward_hook(self._hook)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Values (B, L) of hidden states (B, L, d)."""
+        return (hidden.detach().float() * self.weight).sum(-1) + self.bias
+
+    def _hook(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        if self.record is not None:
+            self.record.append(self(output.last_hidden_state))
+
+
+def is_of_value_head(name: str) -> bool:
+    """Whether a parameter of this name belongs to the value head."""
+    return NAME in name.split(".")
+
+
+def without_value_head(named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Named parameters less the value head's: what an inference engine is sent, and what a saved model has."""
+    return ((name, value) for name, value in named if not is_of_value_head(name))
+
+
+def positions_from_mask(model: PreTrainedModel) -> None:
+    """Let the model count positions from the first token that its attention mask shows.
+
+    Without it, a left-padded prompt counts its padding: harmless for rotary positions, wrong for learned ones.
+    """
+
+    def hook(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        mask = kwargs.get("attention_mask")
+        if kwargs.get("position_ids") is None and torch.is_tensor(mask) and mask.dim() == 2:
+            ids = args[0] if args else kwargs.get("input_ids")
+            shown = ids if ids is not None else kwargs["inputs_embeds"]
+            kwargs["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)[:, -shown.shape[1] :]
+        return args, kwargs
+
+    model.base_model.register_forward_pre_hook(hook, with_kwargs=True)
 
 
 def grouped(lengths: Tensor, size: int, parts: int) -> Tensor:
@@ -39,24 +90,26 @@ class ValueTrainer(GRPOTrainer):
     With ``algorithm`` grpo there is no head, and ``_values`` holds None.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, p: Params, reward: Callable, args: GRPOConfig, train_dataset: Dataset,
-        tokenizer: PreTrainedTokenizerBase, peft_config: LoraConfig | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, model: PreTrainedModel, p: Params, reward: Callable, *args: Any, **more: Any) -> None:
         self.p = p
-        self.head = value_head.attach(model) if p.ppo_algorithm == "ppo" else None
+        self.head = ValueHead(model) if p.ppo_algorithm == "ppo" else None
         self._values: list[Tensor | None] = []
         self._logps: list[Tensor] = []
-        value_head.positions_from_mask(model)
-        _without_attention_dropout(model)
-        super().__init__(model, reward, args, train_dataset, processing_class=tokenizer, peft_config=peft_config)
+        positions_from_mask(model)
+        # trl's ``disable_dropout`` finds modules alone, not rates that attention keeps as numbers (0.1 of GPTBigCode);
+        # with dropout the policy that learns is not the one that answered.
+        for module in model.modules():
+            for name in ("attn_dropout", "attention_dropout"):
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
+        super().__init__(model, reward, *args, **more)
         if self.head is not None:
             self.head.requires_grad_(True)  # adapters freeze everything else
         if self.ref_model is not None:
-            value_head.positions_from_mask(self.accelerator.unwrap_model(self.ref_model))
+            positions_from_mask(self.accelerator.unwrap_model(self.ref_model))
         if self.use_vllm:
             named = self.vllm_generation._iter_named_params
-            self.vllm_generation._iter_named_params = lambda: value_head.without_value_head(named())
+            self.vllm_generation._iter_named_params = lambda: without_value_head(named())
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """trl's, but the answers to a prompt stay together and beside answers of their length: less is read and padded.
@@ -77,8 +130,7 @@ class ValueTrainer(GRPOTrainer):
     def _policy_logps(self, batch: dict[str, Any]) -> Tensor:
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
         mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-        width = batch["completion_ids"].shape[1]
-        size = self.args.per_device_train_batch_size
+        width, size = batch["completion_ids"].shape[1], self.args.per_device_train_batch_size
         return self._get_per_token_logps_and_entropies(self.model, ids, mask, width, batch_size=size)[0]
 
     def _get_per_token_logps_and_entropies(
@@ -104,24 +156,18 @@ class ValueTrainer(GRPOTrainer):
         ids, mask = ids[:, inside], mask[:, inside]
         known = ids.shape[1] - kept - 1  # a prompt's last token predicts the answer's first
         read = model
-        if known > 0 and self._shares_prompts:
+        # Not where activations are thrown away or weights are gathered for each forward
+        alone = self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.activation_checkpointing
+        if known > 0 and not (alone or self.args.gradient_checkpointing):
             read = self._after_prompts(model, ids[:, :known], mask, known)
             ids, mask = ids[:, known:], mask[:, known:]
-        values = None
-        if self.head is None or model is self.ref_model:
-            logps, entropies, _ = super()._get_per_token_logps_and_entropies(read, ids, mask, kept, **more)
-        else:
-            with self.head.recording() as recorded:
-                logps, entropies, _ = super()._get_per_token_logps_and_entropies(read, ids, mask, kept, **more)
-            values = recorded[0][:, -kept - 1 : -1]
+        of_policy, values = self.head is not None and model is not self.ref_model, None
+        if of_policy:
+            self.head.record = []
+        logps, entropies, _ = super()._get_per_token_logps_and_entropies(read, ids, mask, kept, **more)
+        if of_policy:
+            values, self.head.record = self.head.record[0][:, -kept - 1 : -1], None
         return tuple(None if x is None else pad(x, (0, behind)) for x in (logps, entropies, values))
-
-    @property
-    def _shares_prompts(self) -> bool:
-        """Whether a prompt is read once for all its answers: not where activations are thrown away or weights are
-        gathered for each forward."""
-        whole = self.is_fsdp_enabled or self.is_deepspeed_enabled
-        return not (whole or self.args.gradient_checkpointing or self.args.activation_checkpointing)
 
     def _after_prompts(self, model: Any, prompts: Tensor, mask: Tensor, known: int) -> Callable[..., Any]:
         """The model behind the prompts (B, known), of which equal ones are read once; gradients flow through both."""
@@ -151,27 +197,18 @@ class ValueTrainer(GRPOTrainer):
         if self.head is None or self.is_fsdp_enabled or self.is_deepspeed_enabled:
             return super()._clip_grad_norm(model)
         self.accelerator.clip_grad_norm_(list(self.head.parameters()), self.args.max_grad_norm)
-        policy = [x for name, x in model.named_parameters() if not value_head.is_of_value_head(name)]
+        policy = [x for name, x in model.named_parameters() if not is_of_value_head(name)]
         return self.accelerator.clip_grad_norm_(policy, self.args.max_grad_norm)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """The model without its value head, and the head beside it."""
-        if state_dict is None:
-            state_dict = self.model.state_dict()
-        super()._save(output_dir, dict(value_head.without_value_head(state_dict.items())))
+        state_dict = self.model.state_dict() if state_dict is None else state_dict
+        super()._save(output_dir, dict(without_value_head(state_dict.items())))
         if self.head is not None and self.args.should_save:
-            value_head.save(self.head, Path(output_dir or self.args.output_dir))
+            weights = {name: value.detach().cpu().contiguous() for name, value in self.head.state_dict().items()}
+            save_file(weights, Path(output_dir or self.args.output_dir) / FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if self.head is not None:
-            value_head.load(self.head, Path(resume_from_checkpoint))
-
-
-def _without_attention_dropout(model: PreTrainedModel) -> None:
-    """Set to 0 the rates that attention layers keep as numbers (GPTBigCode's is 0.1): trl's ``disable_dropout`` finds
-    modules alone, and with dropout the policy that learns is not the one that answered."""
-    for module in model.modules():
-        for name in ("attn_dropout", "attention_dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, 0.0)
+            self.head.load_state_dict(load_file(Path(resume_from_checkpoint) / FILE))

@@ -5,10 +5,7 @@ answered by a correct refinement; *explain_refine*, the same answered by the exp
 turn of a conversation is the answer, the only part with loss.
 """
 
-from __future__ import annotations
-
 import random
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, get_args
 
@@ -33,14 +30,6 @@ class SFTExample(Record):
     copies: int = 1
     tokens: int = 0
 
-    @property
-    def prompt(self) -> list[Message]:
-        return list(self.messages[:-1])
-
-    @property
-    def completion(self) -> list[Message]:
-        return list(self.messages[-1:])
-
 
 class SFTExamples(NamedTuple):
     """The examples of a training. Those that are longer than ``sft_max_length`` are in none of the other two lists."""
@@ -56,22 +45,19 @@ def conversations(trajectories: Iterable[Trajectory], problems: Iterable[Problem
     found: dict[str, SFTExample] = {}
 
     def add(kind: Kind, t: Trajectory, messages: list[Message]) -> None:
-        name = content_id(kind, messages)
-        found.setdefault(name, SFTExample(
-            id=name, kind=kind, task_id=t.solution.task_id, solution_id=t.id, messages=tuple(messages)
-        ))  # fmt: skip
+        names = {"id": content_id(kind, messages), "task_id": t.solution.task_id, "solution_id": t.id}
+        found.setdefault(names["id"], SFTExample(kind=kind, messages=tuple(messages), **names))
 
     for t in trajectories:
-        problem, solution = by_task[t.solution.task_id], t.solution
-        if solution.verdict.passed:
-            add("generation", t, solve_messages(problem, answer_text(None, solution.code)))
+        problem, code, told = by_task[t.solution.task_id], t.solution.code, t.solution.told
+        if t.solution.verdict.passed:
+            add("generation", t, solve_messages(problem, answer_text(None, code)))
             continue
         for r in t.correct:
-            direct = answer_text(None, r.code)
-            add("refine", t, refine_messages(problem, solution.code, solution.told, False, direct))
+            add("refine", t, refine_messages(problem, code, told, False, answer_text(None, r.code)))
             if r.explanation:
                 explained = answer_text(r.explanation, r.code)
-                add("explain_refine", t, refine_messages(problem, solution.code, solution.told, True, explained))
+                add("explain_refine", t, refine_messages(problem, code, told, True, explained))
     return list(found.values())
 
 
@@ -82,16 +68,12 @@ def capped(found: Sequence[SFTExample], cap: int | None, seed: int) -> list[SFTE
     """
     if cap is None:
         return list(found)
-    seen: Counter[tuple[str, ...]] = Counter()
-    turns: list[tuple[int, SFTExample]] = []
-    for example in _shuffled(found, f"cap {seed}"):
-        place = example.task_id, example.kind, example.solution_id
-        turns.append((seen[place], example))
-        seen[place] += 1
-    kept: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for _, example in sorted(turns, key=lambda turn: turn[0]):
-        kept[example.task_id, example.kind].append(example.id)
-    chosen = {name for names in kept.values() for name in names[:cap]}
+    drawn = pd.DataFrame(
+        [(e.id, e.task_id, e.kind, e.solution_id) for e in _shuffled(found, f"cap {seed}")],
+        columns=["id", "task", "kind", "solution"],
+    )  # fmt: skip
+    turns = drawn.groupby(["task", "kind", "solution"]).cumcount()
+    chosen = set(drawn.loc[turns.sort_values(kind="stable").index].groupby(["task", "kind"]).head(cap)["id"])
     return [example for example in found if example.id in chosen]
 
 
@@ -118,9 +100,8 @@ def held_out_tasks(found: Iterable[SFTExample], share: float, seed: int) -> set[
 
 
 def build_examples(
-    trajectories: Iterable[Trajectory], problems: Iterable[Problem], count: Callable[[Sequence[Message]], int],
-    p: Params,
-) -> SFTExamples:  # fmt: skip
+    trajectories: Iterable[Trajectory], problems: Iterable[Problem], count: Callable[..., int], p: Params
+) -> SFTExamples:
     """The examples of a training: what fits, capped, weighted and divided by problem into training and held-out data.
 
     ``count`` gives the tokens of a conversation. Raises ParameterError if nothing is left to train on.
@@ -171,8 +152,7 @@ def example_table(examples: SFTExamples) -> pd.DataFrame:
 
 def example_lengths(examples: SFTExamples) -> pd.DataFrame:
     """Kind and tokens of every example, those that are too long included."""
-    rows = [(e.kind, e.tokens) for part in examples for e in part]
-    return pd.DataFrame(rows, columns=["kind", "tokens"])
+    return pd.DataFrame([(e.kind, e.tokens) for part in examples for e in part], columns=["kind", "tokens"])
 
 
 def _shuffled(found: Sequence[SFTExample], seed: str) -> list[SFTExample]:

@@ -5,10 +5,11 @@ import tiny_runs
 
 from ledexlib.params import ParameterError
 from ledexlib.problems import load_problems
-from ledexlib.repair.completions import CachedCompletion
+from ledexlib.repair.caches import CachedCompletion
 from ledexlib.runs import JsonLines, write_records
 from ledexlib.training import check_rl
-from ledexlib.training.rl import build_prompts, copy_on_policy_programs, load_sources, on_policy, train_policy
+from ledexlib.training.rl import build_prompts, copy_on_policy_programs, load_sources, train_policy
+from ledexlib.training.rl.prompts import read_on_policy_programs
 
 OWN = {"ppo_programs": "own", "reward_references": "task", "n_solutions": 3, "solution_max_tokens": 8,
        "prompts_per_batch": 1}  # fmt: skip
@@ -48,15 +49,15 @@ def test_writing_them_goes_on_where_it_was_killed_and_is_done_once(made):
     p, folder = made()
     load_sources(p, folder)
     completions, file = (folder / "on_policy" / name for name in ("model_completions.jsonl", "trajectories.jsonl"))
-    whole, found = completions.read_bytes(), on_policy.read_on_policy_programs(folder)
+    whole, found = completions.read_bytes(), read_on_policy_programs(folder)
     file.unlink()
     completions.write_bytes(whole[: len(whole) * 2 // 3])
     load_sources(p, folder)
-    assert completions.read_bytes() == whole and on_policy.read_on_policy_programs(folder) == found
+    assert completions.read_bytes() == whole and read_on_policy_programs(folder) == found
     marked = [found[0].model_copy(update={"solution": found[0].solution.model_copy(update={"completion": "marked"})})]
     write_records(file, marked)
     load_sources(p, folder)
-    assert on_policy.read_on_policy_programs(folder) == marked
+    assert read_on_policy_programs(folder) == marked
 
 
 def test_another_training_takes_them_over(made, tmp_path):
@@ -65,7 +66,7 @@ def test_another_training_takes_them_over(made, tmp_path):
     assert not (tmp_path / "other").exists()
     load_sources(p, folder)
     copy_on_policy_programs(folder, tmp_path / "other")
-    assert on_policy.read_on_policy_programs(tmp_path / "other") == on_policy.read_on_policy_programs(folder)
+    assert read_on_policy_programs(tmp_path / "other") == read_on_policy_programs(folder)
 
 
 def test_with_references_of_the_same_program_the_teacher_explains_and_repairs_them(made, tmp_path):
@@ -74,7 +75,7 @@ def test_with_references_of_the_same_program_the_teacher_explains_and_repairs_th
     tiny_runs.write(tmp_path / "r" / "01_collect" / "problems.jsonl", problems)
     check_rl(p)
     sources = load_sources(p, folder)
-    found = on_policy.read_on_policy_programs(folder)
+    found = read_on_policy_programs(folder)
     assert {t.solution.task_id for t in found} == {problem.task_id for problem in problems}
     assert all(len(t.refinements) == 4 for t in found) and any(t.correct for t in found)
     right = [t for t in found if t.correct]
@@ -87,7 +88,7 @@ def test_with_references_of_the_same_program_the_teacher_explains_and_repairs_th
 def test_it_trains_on_them(made):
     p, folder = made(ppo_steps=1)
     assert (train_policy(p, folder) / "config.json").exists()
-    assert on_policy.read_on_policy_programs(folder)
+    assert read_on_policy_programs(folder)
 
 
 def test_what_cannot_work_is_refused_before_any_work(made):
@@ -95,4 +96,4 @@ def test_what_cannot_work_is_refused_before_any_work(made):
     with pytest.raises(ParameterError, match="teacher = 'mini-teacher'"):
         check_rl(p)
     with pytest.raises(ParameterError, match=r"on_policy/trajectories\.jsonl: run the first cells of 05_ppo"):
-        on_policy.read_on_policy_programs(folder)
+        read_on_policy_programs(folder)

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,17 +12,12 @@ from tiny_models import make_tokenizer
 from ledexlib.models import answer_text
 from ledexlib.params import ParameterError, validate
 from ledexlib.rewards import Encoder, Scorer
-from ledexlib.training.rl import (
-    TokenTrace,
-    change_table,
-    early_and_late,
-    prompt_table,
-    rl_gains,
-    typical_prompt,
-)
-from ledexlib.training.rl.kl_control import HORIZON, WINDOW, EarlyStopping, KLController
-from ledexlib.training.rl.log import BatchRecord, log_table, rollout_facts
-from ledexlib.training.rl.prompts import RLPrompt, prompt_order, prompts_for
+from ledexlib.runs import write_records
+from ledexlib.training import rl
+from ledexlib.training.rl import TokenTrace, build_prompts, change_table, early_and_late, prompt_table, typical_prompt
+from ledexlib.training.rl.advantages import HORIZON, WINDOW, EarlyStopping, KLController
+from ledexlib.training.rl.log import LOG, BatchRecord, rollout_facts
+from ledexlib.training.rl.prompts import RLPrompt, prompt_order
 from ledexlib.training.rl.scoring import RolloutScorer
 
 # Control
@@ -49,9 +45,8 @@ def test_what_drifts_is_stopped():
 
 def test_the_best_policy_is_known():
     stopping = EarlyStopping()
-    assert not stopping.is_best()
     for reward in (1, 3, 3, 3, 5):
-        assert stopping.smoothed == -math.inf, "the window is not full"
+        assert not stopping.is_best(), "the window is not full"
         stopping.see(reward, 0)
     assert len(stopping.recent) == WINDOW and stopping.is_best() and not stopping.is_best()
     stopping.see(0, 0)
@@ -77,8 +72,13 @@ def words(messages):
     return sum(len(message["content"].split()) for message in messages)
 
 
+def prompts_of(scorer):
+    sources = SimpleNamespace(wrong=list(scorer.wrong.values()), scorer=scorer, problems=PROBLEMS, count=words)
+    return build_prompts(sources, P)
+
+
 def test_every_wrong_program_that_can_be_compared_is_asked_about_twice(scorer):
-    prompts = prompts_for(list(scorer.wrong.values()), scorer, PROBLEMS, words, P)
+    prompts = prompts_of(scorer)
     assert Counter((prompt.solution_id, prompt.explain) for prompt in prompts.used) == Counter(
         (t.id, explain) for t in TRAJECTORIES for explain in (False, True)
     )
@@ -94,17 +94,17 @@ def test_prompts_without_anything_to_compare_with_are_not_asked():
         update={"refinements": tuple(r.model_copy(update={"explanation": None}) for r in TRAJECTORIES[1].refinements)}
     )
     scorer = Scorer([lonely, mute, TRAJECTORIES[2]], P, Encoder("minilm"), PROBLEMS)
-    prompts = prompts_for(list(scorer.wrong.values()), scorer, PROBLEMS, words, P)
+    prompts = prompts_of(scorer)
     assert [(prompt.solution_id, prompt.explain) for prompt in prompts.used] == [
         (mute.id, False), (TRAJECTORIES[2].id, False), (TRAJECTORIES[2].id, True)
     ]  # fmt: skip
     nothing = Scorer([lonely], P, Encoder("minilm"), PROBLEMS)
     with pytest.raises(ParameterError, match="no prompt to explain and refine is left: of 1 wrong programs"):
-        prompts_for(list(nothing.wrong.values()), nothing, PROBLEMS, words, P)
+        prompts_of(nothing)
 
 
 def test_prompts_come_in_the_wanted_mixture_each_before_any_again(scorer):
-    prompts = prompts_for(list(scorer.wrong.values()), scorer, PROBLEMS, words, P).used
+    prompts = prompts_of(scorer).used
     for share, per_four in ((0.25, 1), (0.5, 2), (0.0, 0), (1.0, 4)):
         numbers = prompt_order(prompts, share, 24, seed=1)
         for start in range(0, 24, 4):
@@ -155,7 +155,8 @@ def test_answers_are_scored_by_running_them(scorer):
 # Log and figures
 
 
-def updates(n):
+def log_of(folder, n):
+    """A log of ``n`` batches, read back."""
     metrics = {
         "rollout/reward": 1.0, "rollout/code reward": 0.5, "rollout/explanation reward": 0.5, "rollout/repaired": 0.2,
         "rollout/unscored": 0.0, "rollout/invalid": 0.1, "rollout/kl": 1.0, "rollout/tokens": 50.0, "ratio": 1.0,
@@ -164,21 +165,23 @@ def updates(n):
             "generation", "waiting for rewards", "rollouts", "forward", "backward", "verification", "similarity",
         )},
     }  # fmt: skip
-    return [BatchRecord(id=str(i), step=i, metrics={**metrics, "rollout/reward": float(i)}) for i in range(1, n + 1)]
+    rows = (BatchRecord(id=str(i), step=i, metrics={**metrics, "rollout/reward": float(i)}) for i in range(1, n + 1))
+    write_records(folder / LOG, rows)
+    return rl.read_rl_log(folder)
 
 
-def test_the_change_over_a_training_by_hand():
-    table = change_table(log_table(updates(10))).set_index("of answers")
+def test_the_change_over_a_training_by_hand(tmp_path):
+    table = change_table(log_of(tmp_path, 10)).set_index("of answers")
     row = table.loc["reward R(e) + R(r)"]
     assert (row["first 2"], row["last 2"], row["difference"]) == (1.5, 9.5, 8)
     assert row["low"] == 7 and row["high"] == 9, "1 or 2 against 9 or 10, at the ends"
     assert table.loc["repaired", "difference"] == 0
-    assert rl_gains(table.reset_index()) == {"R(e) gained": 0.0, "R(r) gained": 0.0, "repaired gained": 0.0}
+    assert rl.rl_gains(table.reset_index()) == {"R(e) gained": 0.0, "R(r) gained": 0.0, "repaired gained": 0.0}
 
 
-def test_a_log_of_any_length_is_a_frame():
+def test_a_log_of_any_length_is_a_frame(tmp_path):
     for n in (1, 3, 40):
-        log = log_table(updates(n))
+        log = log_of(tmp_path, n)
         assert isinstance(log, pd.DataFrame) and len(log) == n
 
 

@@ -22,23 +22,12 @@ from ledexlib.params import ParameterError
 from ledexlib.records import Verdict
 from ledexlib.rewards import Reward
 from ledexlib.training import check_rl
-from ledexlib.training.rl import (
-    advantages,
-    build_prompts,
-    load_sources,
-    read_rl_log,
-    read_traces,
-    train_policy,
-    value_head,
-)
-from ledexlib.training.rl import (
-    trainer as trainer_module,
-)
+from ledexlib.training.rl import advantages, build_prompts, load_sources, read_rl_log, read_traces, train_policy
+from ledexlib.training.rl import trainer as trainer_module
 from ledexlib.training.rl.advantages import explanation_mask
 from ledexlib.training.rl.policy import rl_process, rl_trainer
-from ledexlib.training.rl.scoring import ScoredBatch, ScoredRollout
-from ledexlib.training.rl.segments import Segmented
-from ledexlib.training.rl.value_trainer import grouped
+from ledexlib.training.rl.scoring import ScoredBatch, ScoredRollout, Segmented
+from ledexlib.training.rl.value_trainer import grouped, is_of_value_head, without_value_head
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +118,7 @@ def test_prompts_that_are_read_once_give_the_values_and_gradients_of_whole_rows(
         values = out.hidden_states[-1][0, len(prompt) - 1 : -1] @ head
         assert (trainer._values[-1][row, : len(answer)] - values).abs().max() < 1e-4
         expected.sum().backward()
-    own = dict(value_head.without_value_head(trainer.model.named_parameters()))
+    own = dict(without_value_head(trainer.model.named_parameters()))
     for name, weight in plain.named_parameters():
         assert torch.allclose(own[name].grad, weight.grad, atol=1e-4, rtol=1e-4), name
 
@@ -306,7 +295,7 @@ def test_lora_needs_no_second_copy_and_leaves_the_head_out_of_the_model(models, 
     trainer = make(models, tmp_path / "r", method="lora")
     assert trainer.ref_model is None and trainer.head.weight.requires_grad
     names = [name for name, _ in trainer.model.named_parameters()]
-    assert not any("lora" in name for name in names if value_head.is_of_value_head(name))
+    assert not any("lora" in name for name in names if is_of_value_head(name))
     with torch.no_grad():
         for name, weight in trainer.model.named_parameters():
             if "lora_B" in name:
@@ -321,7 +310,7 @@ def test_lora_needs_no_second_copy_and_leaves_the_head_out_of_the_model(models, 
     kept = batch["completion_mask"].bool()
     assert (batch["ref_per_token_logps"] - expected)[kept].abs().max() < 1e-4
     assert (batch["old_per_token_logps"] - expected)[kept].abs().max() > 1e-3
-    sent = dict(value_head.without_value_head(trainer.model.named_parameters()))
+    sent = dict(without_value_head(trainer.model.named_parameters()))
     assert len(sent) == len(names) - 2
 
 

@@ -7,7 +7,7 @@ from tiny_models import make_tokenizer
 
 from ledexlib.models import answer_text
 from ledexlib.records import Problem
-from ledexlib.training.rl.segments import segment, tokens_of
+from ledexlib.training.rl.scoring import segment, tokens_of
 
 PROBLEM = Problem(
     task_id="t", prompt="Add.", entry_point="add", tests=(), reference="", benchmark="b", split="s",

@@ -253,7 +253,7 @@ def test_labels_equal_those_of_a_bare_trainer_on_the_same_conversations(bases, t
     for example in examples(p).train:
         asked, whole = (
             tokenizer.apply_chat_template(messages, add_generation_prompt=ask, return_dict=True)["input_ids"]
-            for messages, ask in ((example.prompt, True), (list(example.messages), False))
+            for messages, ask in ((list(example.messages[:-1]), True), (list(example.messages), False))
         )
         assert len(whole) == example.tokens, "what was counted is what is trained on"
         expected.add((tuple(whole), tuple([-100] * len(asked) + whole[len(asked) :])))
@@ -326,7 +326,7 @@ def test_a_model_that_is_fine_tuned_answers_what_it_learned(tmp_path):
     p = tiny(model="mini", sft_epochs=24.0, sft_lr=2e-3, sft_held_out=0.0, sft_save_every=1000)
     learned = examples(p, tasks=1)
     generator, example = TransformersGenerator(sft.train_sft(learned, p, tmp_path)), learned.train[0]
-    answer = generator.generate([example.prompt], 1, Sampling(temperature=0, max_tokens=60))[0][0]
+    answer = generator.generate([list(example.messages[:-1])], 1, Sampling(temperature=0, max_tokens=60))[0][0]
     assert (answer.text, answer.finished) == (example.messages[-1]["content"], True)
 
 
