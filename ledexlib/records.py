@@ -4,8 +4,6 @@ A trajectory is a solution of a problem with the refinements made for it, each p
 are written once, named by their content, and never edited: a later stage adds a file. On disk they are JSON lines.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Literal

@@ -4,8 +4,8 @@ Models in this process, and checkpoints to train, are in ``ledexlib.models.local
 """
 
 from ledexlib.models.answers import Answer, locate_answer, parse_answer, parse_solution
-from ledexlib.models.generators import Completion, Generator, check_checkpoint, check_generator
-from ledexlib.models.generators import checkpoint_path, load_generator
+from ledexlib.models.interface import Completion, Generator, check_checkpoint, checkpoint_path
+from ledexlib.models.loading import check_generator, load_generator
 from ledexlib.models.program_text import defines_what_was_asked
 from ledexlib.models.prompts import (
     CHAT_TEMPLATE, STUB_TASK, Message, Prompt, answer_text, few_shot_answer, few_shot_refinement, few_shot_repairs,

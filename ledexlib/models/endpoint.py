@@ -24,7 +24,7 @@ import httpx2
 import openai
 from anyio.from_thread import start_blocking_portal
 
-from ledexlib.models.generators import STOP, Completion
+from ledexlib.models.interface import STOP, Completion
 from ledexlib.models.prompts import Prompt
 from ledexlib.records import Sampling
 

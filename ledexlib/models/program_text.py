@@ -15,7 +15,8 @@ ASKED, BROKEN, BODY, OTHER, EXAMPLES = 4, 3, 2, 1, 0
 
 # Lines at which a program may start. English sentences rarely look so, and what follows one must parse anyway.
 DEFINES = re.compile(
-    r"(async +)?def +\w+|class +\w+.*:|@\w|from +[\w.]+ +import |import +[\w.]+( as \w+)?(, *[\w.]+)*\s*(#|$)")  # fmt: skip
+    r"(async +)?def +\w+|class +\w+.*:|@\w|from +[\w.]+ +import |import +[\w.]+( as \w+)?(, *[\w.]+)*\s*(#|$)"
+)
 STARTS = re.compile(
     DEFINES.pattern + r"|#(?!#)|\"\"\"|'''|if __name__|(for|while|if|with|try)\b.*:\s*(#|$)"
     r"|[A-Za-z_][\w., \[\]'\"]*(: ?[\w\[\], .]+)? ?[-+*/]?=(?!=)|\w+(\.\w+)*\(")  # fmt: skip

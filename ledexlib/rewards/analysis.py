@@ -1,9 +1,8 @@
 """What the rewards say about collected refinements, whose correctness is known, before anything is trained on them."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -16,16 +15,16 @@ from ledexlib.rewards.scorer import LeaveOut, Reward, Scorer
 from ledexlib.statistics import Estimate, bootstrap, ratio
 
 LEAVE_OUT_RULES: Mapping[LeaveOut, str] = {
-    "nothing": "all",
-    "itself": "without itself",
-    "program": "without its program's correct refinements and copies",
-}
+    "nothing": "all", "itself": "without itself", "program": "without its program's correct refinements and copies",
+}  # fmt: skip
 # With the references of one wrong program, an independent sample is compared with the others; with those of a task,
 # correct and wrong refinements of a program are compared with the same references, none of them made for it.
 HONEST_RULE: Mapping[str, LeaveOut] = {"solution": "itself", "task": "program"}
-REWARDS = ["R(r)", "R(e)"]
-SCORES = ["S_cb", "S_ut", "S_ex", "n-grams", "weighted n-grams", "syntax", "data flow", *REWARDS, "R(r) + R(e)"]
-COUNTED = ["references", "without flow", "unmatched flow", "lines", "words"]
+SCORES = {  # columns of the tables, and the fields of a reward in them
+    "S_cb": "s_cb", "S_ut": "s_ut", "S_ex": "s_ex", "n-grams": "ngram", "weighted n-grams": "weighted_ngram",
+    "syntax": "syntax", "data flow": "dataflow", "R(r)": "code", "R(e)": "explanation", "R(r) + R(e)": "total",
+}  # fmt: skip
+COUNTS = {"references": "n_references", "without flow": "without_flow", "unmatched flow": "unmatched_flow"}
 DRAWS = 1000
 
 
@@ -42,9 +41,8 @@ class RewardRecord(Record):
 def wrong_with_refinements(trajectories: Iterable[Trajectory], most: int | None) -> list[Trajectory]:
     """The wrong solutions that got refinements, at most so many, evenly spread over the collection."""
     found = [t for t in trajectories if not t.solution.verdict.passed and t.refinements]
-    if most is None or most >= len(found):
-        return found
-    return [found[i] for i in np.linspace(0, len(found) - 1, most).round().astype(int)]
+    n = min(len(found), most or len(found))
+    return [found[i] for i in np.linspace(0, len(found) - 1, n).round().astype(int)]
 
 
 def score_by_rules(
@@ -70,44 +68,37 @@ def reward_records(
     refinements: Sequence[Refinement], among_all: Sequence[Reward | None], honest: Sequence[Reward | None]
 ) -> list[RewardRecord]:
     """The rewards to keep."""
-    rows = zip(refinements, among_all, honest, strict=True)
     return [
         RewardRecord(id=r.id, task_id=r.task_id, correct=r.verdict.passed, among_all=one, honest=other)
-        for r, one, other in rows
+        for r, one, other in zip(refinements, among_all, honest, strict=True)
     ]
 
 
 def reward_table(refinements: Sequence[Refinement], rewards: Sequence[Reward | None]) -> pd.DataFrame:
     """A row for each refinement that has a reward: task, program, verdict, scores, lengths; NaN where there is none."""
     rows = [
-        {
-            "task": r.task_id, "solution": r.solution_id, "verdict": "correct" if r.verdict.passed else "wrong",
-            "S_cb": found.s_cb, "S_ut": found.s_ut, "S_ex": found.s_ex, "n-grams": found.ngram,
-            "weighted n-grams": found.weighted_ngram, "syntax": found.syntax, "data flow": found.dataflow,
-            "R(r)": found.code, "R(e)": found.explanation,
-            "R(r) + R(e)": None if found.explanation is None else found.total,
-            "references": found.n_references, "without flow": found.without_flow,
-            "unmatched flow": found.unmatched_flow, "lines": len(r.code.splitlines()),
-            "words": len((r.explanation or "").split()), "refinement": r,
-        }
-        for r, found in zip(refinements, rewards, strict=True) if found is not None
+        (r.task_id, r.solution_id, "correct" if r.verdict.passed else "wrong",
+         *(getattr(reward, field) for field in (*SCORES.values(), *COUNTS.values())),
+         len(r.code.splitlines()), len((r.explanation or "").split()), r)
+        for r, reward in zip(refinements, rewards, strict=True) if reward is not None
     ]  # fmt: skip
-    columns = ["task", "solution", "verdict", *SCORES, *COUNTED, "refinement"]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(SCORES, float))
+    columns = ["task", "solution", "verdict", *SCORES, *COUNTS, "lines", "words", "refinement"]
+    table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(SCORES, float))
+    table.loc[table["R(e)"].isna(), "R(r) + R(e)"] = np.nan
+    return table
 
 
-def _by_task(tasks: Iterable[str], statistic: Callable[[np.ndarray], float], draws: int) -> Estimate:
+def _by_task(tasks: pd.Series, statistic: Callable[[np.ndarray], float], draws: int) -> Estimate:
     """A statistic of the rows that were drawn (their numbers), with its bootstrap interval over the rows' tasks."""
-    number, names = pd.factorize(np.array(list(tasks)))
-    rows = np.arange(len(number))
+    number, names = pd.factorize(tasks)
 
     def of_draw(drawn: np.ndarray) -> float:
-        return statistic(np.repeat(rows, np.bincount(drawn, minlength=len(names))[number]))
+        return statistic(np.repeat(np.arange(len(number)), np.bincount(drawn, minlength=len(names))[number]))
 
     return bootstrap(np.arange(len(names)), of_draw, draws)
 
 
-def auc(frame: pd.DataFrame, score: str, draws: int = DRAWS) -> Estimate | None:
+def auc(frame: pd.DataFrame, score: str) -> Estimate | None:
     """AUC of a score as a classifier of correctness over all refinements, by task; None without both verdicts.
 
     The value is scikit-learn's; for the thousand draws of the interval, the same from ranks is fifty times as fast.
@@ -124,7 +115,7 @@ def auc(frame: pd.DataFrame, score: str, draws: int = DRAWS) -> Estimate | None:
         pairs = n * (len(rows) - n)
         return (rankdata(values[rows])[correct[rows]].sum() - n * (n + 1) / 2) / pairs if pairs else float("nan")
 
-    return _by_task(part["task"], of_draw, draws)._replace(value=float(roc_auc_score(correct, values)))
+    return _by_task(part["task"], of_draw, DRAWS)._replace(value=float(roc_auc_score(correct, values)))
 
 
 def auc_within_programs(frame: pd.DataFrame, score: str) -> tuple[Estimate | None, int]:
@@ -135,8 +126,8 @@ def auc_within_programs(frame: pd.DataFrame, score: str) -> tuple[Estimate | Non
     if pairs.empty:
         return None, 0
     wins = (np.sign(pairs[score] - pairs[f"{score} of wrong"]) + 1) / 2  # a tie is half a win
-    by_problem = wins.groupby(pairs["task"]).agg(["sum", "count"]).to_numpy(float)
-    value, low, high, n = bootstrap(by_problem, ratio, DRAWS)
+    by_task = wins.groupby(pairs["task"]).agg(["sum", "count"]).to_numpy(float)
+    value, low, high, n = bootstrap(by_task, ratio, DRAWS)
     return Estimate(value / 100, low / 100, high / 100, n), len(pairs)
 
 
@@ -144,34 +135,26 @@ def auc_table(frame: pd.DataFrame) -> pd.DataFrame:
     """For every score that is there its AUC over all refinements and within a wrong program, with 95 % intervals."""
     rows = []
     for score in SCORES:
-        overall = auc(frame, score)
-        within, pairs = auc_within_programs(frame, score)
+        overall, (within, pairs) = auc(frame, score), auc_within_programs(frame, score)
         if overall is not None:
             there = frame.dropna(subset=[score])["verdict"].value_counts()
-            rows.append({
-                "score": score, "correct": there["correct"], "wrong": there["wrong"], "AUC": overall.value,
-                "low": overall.low, "high": overall.high, "pairs within a program": pairs,
-                **dict(zip(("AUC within", "low within", "high within"), within or [np.nan] * 3, strict=False)),
-            })  # fmt: skip
-    names = ["score", "correct", "wrong", "AUC", "low", "high", "pairs within a program", "AUC within", "low within"]
-    return pd.DataFrame(rows, columns=[*names, "high within"])
+            within = within[:3] if within else [np.nan] * 3
+            rows.append((score, there["correct"], there["wrong"], *overall[:3], pairs, *within))
+    columns = ["score", "correct", "wrong", "AUC", "low", "high", "pairs within a program", "AUC within", "low within"]
+    return pd.DataFrame(rows, columns=[*columns, "high within"])
 
 
 def leave_out_table(frames: Mapping[LeaveOut, pd.DataFrame]) -> pd.DataFrame:
     """What comparing a refinement with itself, or with its copies, does to the similarities."""
     rows = []
-    for rule, frame in frames.items():
-        for score in ("S_cb", "S_ex"):
-            part = frame.dropna(subset=[score])
-            means, counts = part.groupby("verdict")[score].mean(), part["verdict"].value_counts()
-            if len(part):
-                rows.append({
-                    "score": score, "references": LEAVE_OUT_RULES[rule], "correct": counts.get("correct", 0),
-                    "wrong": counts.get("wrong", 0), "mean of correct": means.get("correct", np.nan),
-                    "mean of wrong": means.get("wrong", np.nan), "AUC": _text(auc(frame, score)),
-                })  # fmt: skip
+    for score, (rule, frame) in product(("S_cb", "S_ex"), frames.items()):
+        part = frame.dropna(subset=[score])
+        found = [part.loc[part["verdict"] == verdict, score] for verdict in ("correct", "wrong")]
+        if len(part):
+            counts, means = map(len, found), (values.mean() for values in found)
+            rows.append((score, LEAVE_OUT_RULES[rule], *counts, *means, _text(auc(frame, score))))
     columns = ["score", "references", "correct", "wrong", "mean of correct", "mean of wrong", "AUC"]
-    return pd.DataFrame(rows, columns=columns).sort_values("score", kind="stable", ignore_index=True)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _text(estimate: Estimate | None) -> str:
@@ -196,13 +179,12 @@ def rank_correlation(frame: pd.DataFrame, one: str, other: str) -> Estimate | No
 def reward_correlations(frame: pd.DataFrame) -> pd.DataFrame:
     """Rank correlation of R(r) with R(e): of all refinements, of the correct ones, of the wrong ones."""
     parts = {"all": frame, **{verdict: frame[frame["verdict"] == verdict] for verdict in ("correct", "wrong")}}
-    pairs = {"R(r) with R(e)": ("R(r)", "R(e)"), "S_cb with S_ex": ("S_cb", "S_ex")}
     rows = [
-        {"refinements": name, "n": len(part.dropna(subset=REWARDS)),
-         **{title: _text(rank_correlation(part, *pair)) for title, pair in pairs.items()}}
+        (name, len(part.dropna(subset=["R(r)", "R(e)"])),
+         *(_text(rank_correlation(part, *pair)) for pair in (("R(r)", "R(e)"), ("S_cb", "S_ex"))))
         for name, part in parts.items()
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["refinements", "n", "R(r) with R(e)", "S_cb with S_ex"])
 
 
 def length_correlations(frame: pd.DataFrame) -> pd.DataFrame:
@@ -240,26 +222,23 @@ def saturation_table(trajectories: Sequence[Trajectory], every: pd.DataFrame, ho
 
 def same_program(a: str, b: str) -> bool:
     """Whether two programs are the same but for layout and comments; if one does not parse, but for white space."""
-    trees = parse_python(a), parse_python(b)
     try:
-        return a.split() == b.split() if None in trees else ast.dump(trees[0]) == ast.dump(trees[1])
-    except RecursionError:
+        return ast.dump(parse_python(a)) == ast.dump(parse_python(b))
+    except (TypeError, RecursionError):  # there is no tree, or one too deep
         return a.split() == b.split()
 
 
 def explanation_map_table(frame: pd.DataFrame, ends: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
     """What each map of S_ex to R(e) (named, with its two ends) makes of the correct and the wrong refinements."""
     part = frame.dropna(subset=["S_ex"])
-    correct = part["verdict"] == "correct"
-    rows = []
+    correct, rows = part["verdict"] == "correct", []
     for name, (low, high) in ends.items():
         values = part["S_ex"].map(lambda s, e=(low, high): explanation_reward(s, e))
+        good, bad = values[correct], values[~correct]
         rows.append({
-            "map": name, "-5 at": low, "0 at": (low + high) / 2, "5 at": high,
-            "mean of correct": values[correct].mean(), "mean of wrong": values[~correct].mean(),
-            "spread (sd)": values.std(), "correct above 0 %": 100 * (values[correct] > 0).mean(),
-            "wrong above 0 %": 100 * (values[~correct] > 0).mean(),
-            "outside [-5, 5] %": 100 * (values.abs() > 5).mean(),
+            "map": name, "-5 at": low, "0 at": (low + high) / 2, "5 at": high, "mean of correct": good.mean(),
+            "mean of wrong": bad.mean(), "spread (sd)": values.std(), "correct above 0 %": 100 * (good > 0).mean(),
+            "wrong above 0 %": 100 * (bad > 0).mean(), "outside [-5, 5] %": 100 * (values.abs() > 5).mean(),
         })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -13,8 +13,6 @@ What the package does is kept, its oddities too:
 - A program that does not parse is scored: tree-sitter makes a tree of any text.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -89,23 +87,19 @@ def codebleu_parts(prediction: str, reference: str, weights: Sequence[float] = W
     weighted_ngram = _brevity_penalty(WEIGHTED_LENGTH, ours.length) * _bleu(matched, theirs.possible_weighted)
     tree, other = theirs.structure, ours.structure
     common = tree.subtrees & other.subtrees
-    again = sum(n for subtree, n in tree.repeated.items() if subtree in common) if tree.repeated else 0
+    again = sum(n for subtree, n in tree.repeated.items() if subtree in common)
     syntax = (len(common) + again) / tree.n_subtrees
     dataflow = len(tree.flows & other.flows) / len(tree.flows) if tree.flows else 0.0
     a, b, c, d = weights
     total = a * ngram + b * weighted_ngram + c * syntax + d * (dataflow or 1.0)
-    without, unmatched = int(not tree.flows), int(bool(tree.flows) and not dataflow)
-    return CodeBLEU(total, ngram, weighted_ngram, syntax, dataflow, 1, without, unmatched)
+    without = not tree.flows
+    return CodeBLEU(total, ngram, weighted_ngram, syntax, dataflow, 1, int(without), int(not (without or dataflow)))
 
 
 def _bleu(matched: Sequence[float], possible: Sequence[float]) -> float:
     """The geometric mean of matched ÷ possible over the orders; 0 if no single token is matched."""
-    if not matched[0]:
-        return 0.0
-    product = 1.0
-    for found, of in zip(matched, possible, strict=True):
-        product *= (found or SMOOTHING) / of
-    return product ** (1 / ORDERS)
+    ratios = [(found or SMOOTHING) / of for found, of in zip(matched, possible, strict=True)]
+    return math.prod(ratios) ** (1 / ORDERS) if matched[0] else 0.0
 
 
 def _brevity_penalty(reference: int, prediction: int) -> float:
@@ -127,31 +121,19 @@ def read(code: str) -> Program:
     keywords = _numbered(token for token in tokens if token in KEYWORDS)
     possible = tuple(max(1, len(tokens) - n) for n in range(ORDERS))
     weight = PLAIN_WEIGHT * len(tokens) + (1 - PLAIN_WEIGHT) * len(keywords)
-    return Program(
-        length=len(tokens),
-        possible=possible,
-        possible_weighted=(max(1.0, weight), *possible[1:]),
-        ngrams=tuple(_numbered(_ngrams(tokens, n)) for n in range(1, ORDERS + 1)),
-        keywords=keywords,
-        structure=_structure(bare),
+    ngrams = tuple(  # every n tokens in a row, joined by spaces (a token has none)
+        _numbered(map(" ".join, zip(*(tokens[i:] for i in range(n)), strict=False))) for n in range(1, ORDERS + 1)
     )
+    return Program(len(tokens), possible, (max(1.0, weight), *possible[1:]), ngrams, keywords, _structure(bare))
 
 
 @lru_cache(maxsize=PROGRAMS_KEPT)
 def _structure(bare: str) -> Structure:
     """Parse a program without comments; many programs differ in nothing else."""
     subtrees, edges = subtrees_and_flows(bare)
-    return Structure(
-        subtrees=frozenset(subtrees),
-        n_subtrees=len(subtrees),
-        repeated={tree: n - 1 for tree, n in Counter(subtrees).items() if n > 1},
-        flows=_numbered(f"{name} {relation} {parents}" for name, relation, parents in edges),
-    )
-
-
-def _ngrams(tokens: list[str], n: int) -> Iterable[str]:
-    """Every ``n`` tokens in a row, joined by spaces (a token has none)."""
-    return map(" ".join, zip(*(tokens[i:] for i in range(n)), strict=False))
+    repeated = {tree: n - 1 for tree, n in Counter(subtrees).items() if n > 1}
+    flows = _numbered(f"{name} {relation} {parents}" for name, relation, parents in edges)
+    return Structure(frozenset(subtrees), len(subtrees), repeated, flows)
 
 
 def _numbered(items: Iterable[str]) -> frozenset[str]:

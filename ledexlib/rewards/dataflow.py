@@ -8,7 +8,6 @@ that is not ASCII, in which the package takes columns in bytes for columns in ch
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -21,29 +20,21 @@ from ledexlib.rewards.set_order import follower, get_data_flow, ordered_set
 Places = dict[str, list[int]]  # where the current values of each name come from: numbers of tokens
 Edge = tuple[str, int, str, list[str], list[int]]  # name, token, relation, names and tokens it comes from
 
-# The fields of syntax nodes that the rules ask for: what is bound, and to what.
-SIDES = {
-    "default_parameter": ("name", "value"), "assignment": ("left", "right"),
-    "augmented_assignment": ("left", "right"), "for_in_clause": ("left", "right"), "for_statement": ("left", "right"),
-}  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def parser() -> Parser:
-    """The parser of Python."""
-    made = Parser()
-    made.language = get_tree_sitter_language("python")
-    return made
+PARSER = Parser(get_tree_sitter_language("python"))
+SIDES = {  # the fields of syntax nodes that the rules ask for: what is bound, and to what
+    **dict.fromkeys(("assignment", "augmented_assignment", "for_in_clause", "for_statement"), ("left", "right")),
+    "default_parameter": ("name", "value"),
+}
 
 
 def subtrees_and_flows(code: str) -> tuple[list[str], list[tuple[str, str, list[str]]]]:
     """The s-expressions of the root and of all nodes with children, and the data-flow edges with normalised names."""
-    native = parser().parse(code.encode()).root_node
+    native = PARSER.parse(code.encode()).root_node
     try:
         tree = Tree(native, code)
     except (ValueError, RecursionError):
-        return _all_subtrees(native), normalize_dataflow(get_data_flow(code, [parser(), follower()]))
-    edges = get_data_flow("", [parser(), tree.edges])  # sorts, filters and merges them
+        return _all_subtrees(native), normalize_dataflow(get_data_flow(code, [PARSER, follower()]))
+    edges = get_data_flow("", [PARSER, tree.edges])  # sorts, filters and merges them
     return _subtrees(str(native), tree.has_children), normalize_dataflow(edges)
 
 
@@ -93,8 +84,8 @@ class Tree:
         self.has_children[0] = True  # the root of an empty program counts as a subtree
 
     def _copy(self, native: Node, in_string: bool = False) -> _Node:
-        node, children = _Node(), native.children
-        node.kind, node.first = kind, _ = native.type, len(self.names)
+        node, kind, children = _Node(), native.type, native.children
+        node.kind, node.first = kind, len(self.names)
         if native.is_named:
             self.has_children.append(bool(children))
         node.is_token = kind == "string" or (not children and kind != "comment")
@@ -103,7 +94,8 @@ class Tree:
                 raise ValueError("a token without width, for which the package may take another one at its place")
             text = self.code[native.start_byte : native.end_byte].replace("\n", "")
             self.names.append(None if text == kind else text)
-        node.children = [self._copy(child, in_string or node.is_token) for child in children]
+        inside = in_string or node.is_token
+        node.children = [self._copy(child, inside) for child in children] if children else children
         node.last = len(self.names)
         if kind in SIDES:
             sides = map(native.child_by_field_name, SIDES[kind])
@@ -118,11 +110,10 @@ class Tree:
 
     def _follow(self, node: _Node, states: Places, found: list[Edge]) -> None:
         """Append a node's edges to ``found`` and bring ``states`` up to date."""
-        rule = RULES.get(node.kind)
-        if rule is not None:
-            rule(self, node, states, found)
-        elif node.is_token:
+        if node.is_token:
             self._use(node, states, found)
+        elif node.kind in RULES:
+            RULES[node.kind](self, node, states, found)
         else:
             for child in node.children:  # a comprehension binds its variables before they are used
                 if child.kind == "for_in_clause":

@@ -13,9 +13,7 @@ here and changed by parameters: with CodeBLEU or the tests alone, R(r) = 10 S âˆ
 ``explanation_map`` moves the two ends of (5).
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,17 +68,17 @@ def explanation_reward(s_ex: float, ends: tuple[float, float] = PAPER_ENDS, clip
     return min(max(reward, LOWEST), HIGHEST) if clip else reward
 
 
-def fit_explanation_map(similarities: Iterable[float], quantiles: Sequence[float] = QUANTILES) -> tuple[float, float]:
-    """Two quantiles of the S_ex of collected data, the ends of (5) for another encoder than the paper's.
+def fit_explanation_map(similarities: Iterable[float]) -> tuple[float, float]:
+    """The ``QUANTILES`` of the S_ex of collected data, the ends of (5) for another encoder than the paper's.
 
     Raises ValueError without finite similarities, or if the two come out equal.
     """
     values = np.array(list(similarities), float)
     if not len(values) or not np.isfinite(values).all():
         raise ValueError("the map of R(e) is fitted to finite similarities, and there are none or others too")
-    low, high = (float(v) for v in np.quantile(values, quantiles))
+    low, high = (float(v) for v in np.quantile(values, QUANTILES))
     if not low < high:
-        raise ValueError(f"the quantiles {list(quantiles)} of the similarities are both {low}: there is no map to fit")
+        raise ValueError(f"the quantiles {QUANTILES} of the similarities are both {low}: there is no map to fit")
     return low, high
 
 
@@ -95,5 +93,4 @@ def explanation_map_ends(p: Params, calibration: Mapping[str, Any] | None) -> tu
         raise ValueError("explanation_map: quantiles needs the map that 03_rewards fits, and there is none")
     if calibration["encoder"] != p.encoder:
         raise ValueError(f"the map of R(e) was fitted with encoder '{calibration['encoder']}', not '{p.encoder}'")
-    low, high = calibration["ends"]
-    return low, high
+    return tuple(calibration["ends"])

@@ -1,7 +1,5 @@
 """The rewards of refinements, collected or a policy's, by the references that a collection holds."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,16 +9,11 @@ import numpy as np
 
 from ledexlib.params import Params
 from ledexlib.records import Problem, Record, Refinement, Solution, Trajectory
-from ledexlib.rewards.codebleu import CodeBLEU, codebleu_parts, mean_codebleu
+from ledexlib.rewards.codebleu import codebleu_parts, mean_codebleu
 from ledexlib.rewards.embeddings import Encoder
 from ledexlib.rewards.equations import (
-    LOWEST,
-    PAPER_ENDS,
-    code_reward,
-    explanation_reward,
-    explanation_similarity,
-    unit_test_share,
-)
+    LOWEST, PAPER_ENDS, code_reward, explanation_reward, explanation_similarity, unit_test_share,
+)  # fmt: skip
 
 LeaveOut = Literal["nothing", "itself", "program"]
 
@@ -61,34 +54,30 @@ class Scorer:
     """
 
     def __init__(
-        self,
-        trajectories: Sequence[Trajectory],
-        p: Params,
-        encoder: Encoder,
-        problems: Iterable[Problem] = (),
+        self, trajectories: Sequence[Trajectory], p: Params, encoder: Encoder, problems: Iterable[Problem] = (),
         ends: tuple[float, float] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.params, self.encoder, self.ends = p, encoder, ends or PAPER_ENDS
         self.wrong: dict[str, Solution] = {t.id: t.solution for t in trajectories if not t.solution.verdict.passed}
         self._own = {t.id: ({r.code for r in t.correct}, {r.explanation for r in t.correct}) for t in trajectories}
         self._references: dict[str, list[Reference]] = defaultdict(list)
         for t in trajectories:
-            group = t.id if p.reward_references == "solution" else t.solution.task_id
+            group = self._group(t.solution)
             self._references[group] += [Reference(r.id, r.code, r.explanation) for r in t.correct]
             if p.reward_references == "task" and t.solution.verdict.passed:
                 self._references[group].append(Reference(t.id, t.solution.code, None))
-        if p.reward_references == "task":
-            for problem in problems:
-                if problem.reference.strip():
-                    self._references[problem.task_id].append(Reference("", problem.reference, None))
-        every = (r.explanation for group in self._references.values() for r in group)
+        for problem in problems if p.reward_references == "task" else ():
+            if problem.reference.strip():
+                self._references[problem.task_id].append(Reference("", problem.reference, None))
         self._vectors: dict[str, np.ndarray] = {}
-        self._vectors = self._with_vectors(every)
+        self._vectors = self._with_vectors(r.explanation for group in self._references.values() for r in group)
+
+    def _group(self, solution: Solution) -> str:
+        return solution.id if self.params.reward_references == "solution" else solution.task_id
 
     def references(self, solution_id: str) -> list[Reference]:
         """R_c with E_c of a wrong solution; raises KeyError for one that is not in the collection."""
-        solution = self.wrong[solution_id]
-        return self._references[solution_id if self.params.reward_references == "solution" else solution.task_id]
+        return self._references[self._group(self.wrong[solution_id])]
 
     def score(self, refinements: Sequence[Refinement], leave_out: LeaveOut = "nothing") -> list[Reward | None]:
         """The rewards of refinements with verdicts, in order; None, never 0, where there is no answer.
@@ -124,33 +113,22 @@ class Scorer:
         codes, explanations = self.compared(refinement, leave_out)
         if s_ut is None or (not codes and p.code_reward != "tests"):
             return None
-        parts = self._codebleu(refinement.code, codes)._asdict() if codes else {}
+        by_text = {text: codebleu_parts(refinement.code, text, p.codebleu_weights) for text in set(codes)}
+        parts = mean_codebleu([by_text[text] for text in codes])._asdict() if codes else {}
         s_cb = parts.pop("codebleu", None)
         code = code_reward(s_cb, s_ut, p.code_reward)
-        s_ex = None
+        s_ex = explanation = None
         if explanations and _given(refinement.explanation):
             others = np.stack([vectors[text] for text in explanations])
             s_ex = explanation_similarity(vectors[refinement.explanation], others)
-        explanation = self._explanation_reward(refinement, s_ex) if explanations else None
-        return Reward(
-            total=code + p.explanation_weight * (explanation or 0.0), code=code, explanation=explanation,
-            s_cb=s_cb, s_ut=s_ut, s_ex=s_ex, **parts,
-        )  # fmt: skip
-
-    def _codebleu(self, code: str, references: list[str]) -> CodeBLEU:
-        """Equation 1; equal references are compared once."""
-        by_text = {text: codebleu_parts(code, text, self.params.codebleu_weights) for text in set(references)}
-        return mean_codebleu([by_text[text] for text in references])
-
-    def _explanation_reward(self, refinement: Refinement, s_ex: float | None) -> float | None:
-        if refinement.explanation is None:
-            return None
-        if s_ex is None:  # asked for and not given
-            return LOWEST
-        if self.params.explanation_when_passed and not refinement.verdict.passed:
-            return 0.0
-        return explanation_reward(s_ex, self.ends, self.params.explanation_clip)
+            explanation = explanation_reward(s_ex, self.ends, p.explanation_clip)
+            if p.explanation_when_passed and not refinement.verdict.passed:
+                explanation = 0.0
+        elif explanations and refinement.explanation is not None:  # asked for and not given
+            explanation = LOWEST
+        total = code + p.explanation_weight * (explanation or 0.0)
+        return Reward(total=total, code=code, explanation=explanation, s_cb=s_cb, s_ut=s_ut, s_ex=s_ex, **parts)
 
 
 def _given(explanation: str | None) -> bool:
-    return explanation is not None and bool(explanation.strip())
+    return bool(explanation and explanation.strip())

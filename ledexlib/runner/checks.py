@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ledexlib import evaluation, models, training
 from ledexlib.params import ParameterError, Params, resolve
 from ledexlib.problems import ProblemError, check_benchmark, check_solved_examples
 from ledexlib.runs import StageSpec
@@ -21,9 +22,10 @@ def check_parameters(p: Params, stages: Sequence[StageSpec]) -> None:
         raise ParameterError(f"{names}: set, but no stage of {stages[0].notebook.parent} reads it; remove it")
 
 
-def check_endpoints(role: str, urls: Sequence[str]) -> None:
-    """Raise ParameterError for a server that takes no connection; behind a proxy nothing can be said."""
-    for url in () if urllib.request.getproxies() else urls:
+def _check_generator(role: str, p: Params) -> None:
+    """That the model or teacher can be loaded and that its servers take a connection; behind a proxy nobody knows."""
+    models.check_generator(role, p)
+    for url in () if urllib.request.getproxies() else getattr(p, f"{role}_endpoints"):
         parts = urllib.parse.urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
@@ -32,14 +34,7 @@ def check_endpoints(role: str, urls: Sequence[str]) -> None:
             raise ParameterError(f"{role}_endpoints: no server answers at {url} ({error})") from None
 
 
-def _check_generator(role: str, p: Params) -> None:
-    from ledexlib.models import check_generator
-
-    check_generator(role, p)
-    check_endpoints(role, getattr(p, f"{role}_endpoints"))
-
-
-def check_collection(p: Params) -> None:
+def _check_collection(p: Params) -> None:
     """The problems, the examples shown to a base model, and model and teacher or the files of recorded attempts."""
     entry = f"{p.benchmark}={resolve(p.problems_path)}" if p.problems_path else p.benchmark
     check_benchmark(entry, p.split)
@@ -54,43 +49,27 @@ def check_collection(p: Params) -> None:
         _check_generator("teacher", p)
 
 
-def check_encoder(p: Params) -> None:
+def _check_encoder(p: Params) -> None:
     """An encoder that is named as a folder must be there; a name on the hub is taken for granted."""
     if p.encoder.startswith(("/", "./", "../", "~")) and not Path(p.encoder).expanduser().is_dir():
         raise ParameterError(f"encoder = '{p.encoder}': no such folder")
 
 
-def _check_sft(p: Params) -> None:
-    from ledexlib.training import check_sft
-
-    check_sft(p)
-
-
 def _check_rl(p: Params) -> None:
-    from ledexlib.training import check_rl
-
-    check_rl(p)
+    training.check_rl(p)
     if p.ppo_programs == "own" and p.reward_references == "solution":
         _check_generator("teacher", p)
 
 
 def _check_evaluation(p: Params) -> None:
-    from ledexlib.evaluation import check_evaluation
-
-    check_evaluation(p)
+    evaluation.check_evaluation(p)
     if "base" in p.evaluate_models and not p.recorded:
         _check_generator("model", p)
 
 
-def _check_ablations(p: Params) -> None:
-    from ledexlib.evaluation import check_ablations
-
-    check_ablations(p)
-
-
 CHECKS: dict[str, Callable[[Params], None]] = {
-    "01_collect": check_collection, "03_rewards": check_encoder, "04_sft": _check_sft, "05_ppo": _check_rl,
-    "06_evaluate": _check_evaluation, "09_ablations": _check_ablations,
+    "01_collect": _check_collection, "03_rewards": _check_encoder, "04_sft": training.check_sft, "05_ppo": _check_rl,
+    "06_evaluate": _check_evaluation, "09_ablations": evaluation.check_ablations,
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What a run would do: for each stage whether it is up to date, made by other code, or would run, and why."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ledexlib import runs
 from ledexlib.params import Params
@@ -9,8 +9,7 @@ from ledexlib.params import Params
 UP_TO_DATE, OTHER_CODE, WOULD_RUN = "up to date", "made by other code", "would run"
 
 
-@dataclass(frozen=True)
-class Planned:
+class Planned(NamedTuple):
     """A stage, its key with these parameters, what would happen to it, and why."""
 
     spec: runs.StageSpec
@@ -56,33 +55,25 @@ def _why_not_there(spec: runs.StageSpec, keys: dict[str, str], p: Params) -> str
         return ""
     if different := runs.differences(made["parameters"], spec.influencing(p)):
         return "; ".join(different)
-    changed = {name for name in spec.needs_with(p) if made["needs"].get(name) != keys[name]}
-    changed |= set(made["needs"]) - set(spec.needs_with(p))
-    return f"needs another {runs.in_words(sorted(changed))}" if changed else "asked to be made anew"
+    now = {name: keys[name] for name in spec.needs_with(p)}
+    changed = sorted({name for name, _ in now.items() ^ made["needs"].items()})
+    return f"needs another {runs.in_words(changed)}" if changed else "asked to be made anew"
 
 
 def restore(planned: Planned, p: Params) -> str | None:
     """Bring what was made under a stage's key back into its folder; what was moved, in words.
-
-    Raises StageError if a notebook is writing there.
-    """
+    Raises StageError if a notebook is writing there."""
     folder = runs.run_folder(p) / planned.spec.name
-    held = runs.lock(folder.parent / f".{planned.spec.name}.lock")
-    if held is None:
-        raise runs.StageError(f"{folder} is being written by another process; stop it or wait for it")
-    with held:
+    with runs.hold(folder.parent / f".{folder.name}.lock", f"{folder} is being written"):
         return runs.bring_back(folder, planned.key)
 
 
 def check_needs(chosen: Sequence[Planned], every: Sequence[Planned], p: Params) -> list[Planned]:
     """The stages that the chosen ones read and that are not among them; raises StageError if one cannot be used."""
-    by_name = {planned.spec.name: planned for planned in every}
-    making = {planned.spec.name for planned in chosen}
+    by_name, making = {planned.spec.name: planned for planned in every}, {planned.spec.name for planned in chosen}
     wanted = {name: by for by in chosen for name in by.spec.needs_with(p) if name not in making}
     for name, by in wanted.items():
         if by_name[name].runs:
-            raise runs.StageError(
-                f"{by.spec.name} needs {name} of run '{p.run}': {by_name[name].why or 'has not been run'}.\n"
-                f"Leave out --from to make it, or use another --run name."
-            )
+            fault = f"{by.spec.name} needs {name} of run '{p.run}': {by_name[name].why or 'has not been run'}"
+            raise runs.StageError(f"{fault}.\nLeave out --from to make it, or use another --run name.")
     return [by_name[name] for name in wanted]

@@ -3,8 +3,8 @@
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,11 +27,9 @@ def run(
     out: TextIO | None = None,
 ) -> int:  # fmt: skip
     """Make the stages of a run from ``first`` to ``last`` with the parameters of these files and overrides.
-
     ``fresh`` stages are made anew, with all that follow from them; ``dry_run`` says what would be done and checks what
     can be checked without work. Returns the exit status: 0, or 1 after a failure, 130 after an interrupt (the same call
-    goes on). Raises one of REFUSED before anything runs if something cannot be right.
-    """
+    goes on). Raises one of REFUSED before anything runs if something cannot be right."""
     out = out or sys.stdout
     files, overrides = list(files), [*overrides, *([f"run={name}"] if name else [])]
     p, stages = validate(*stated(files, overrides)), runs.read_stages(Path(folder).resolve())
@@ -41,7 +39,7 @@ def run(
     if dry_run:
         _dry_run(plan(stages, p), chosen, anew, p, out)
         return 0
-    with _only_runner(p):
+    with runs.hold(runs.run_folder(p) / ".runner.lock", f"run '{p.run}' is being made"):
         for stage in anew:
             runs.make_anew(p, stage)
         every = plan(stages, p)
@@ -71,15 +69,12 @@ def _dry_run(every: Sequence[Planned], chosen: set[str], anew: set[str], p: Para
     """Say what would be done to each chosen stage, and check what can be checked without work."""
     mine, running = [planned for planned in every if planned.spec.name in chosen], []
     for number, planned in enumerate(mine, start=1):
-        name, said = planned.spec.name, str(planned)
-        because = "--fresh" if name in anew else ""
-        if not because and (others := anew.intersection(planned.spec.needs_with(p))):
-            because = f"needs another {min(others)}"
-        if because:
-            anew, said = {*anew, name}, f"{WOULD_RUN} ({because})"
-        if because or planned.runs:
-            running.append(name)
-        print(f"[{number}/{len(mine)}] {name}: {said}", file=out)
+        name, others = planned.spec.name, anew.intersection(planned.spec.needs_with(p))
+        if name in anew or others:
+            why = "--fresh" if name in anew else f"needs another {min(others)}"
+            anew, planned = {*anew, name}, planned._replace(status=WOULD_RUN, why=why)
+        running += [name] if planned.runs else []
+        print(f"[{number}/{len(mine)}] {name}: {planned}", file=out)
     check_needs(mine, every, p)
     check_stages(p, running)
     print("nothing was run; every check passed", file=out)
@@ -101,38 +96,26 @@ def _command(files: Sequence[Path | str], overrides: Sequence[str], name: str, f
     return shlex.join(words)
 
 
-@contextmanager
-def _only_runner(p: Params) -> Iterator[None]:
-    """Refuse a second runner on the same run."""
-    path = runs.run_folder(p) / ".runner.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    held = runs.lock(path)
-    if held is None:
-        owner = path.read_text(encoding="utf-8").strip()
-        raise runs.StageError(f"run '{p.run}' is being made by process {owner}; wait, or use another --run name")
-    with held:
-        yield
-
-
 def _make_all(mine: Sequence[Planned], p: Params, injected: Mapping[str, Any], out: TextIO) -> int:
     """Make each stage that is not up to date; the exit status."""
+    say = partial(print, file=out, flush=True)
     for number, planned in enumerate(mine, start=1):
         label = f"[{number}/{len(mine)}] {planned.spec.name}"
         if moved := restore(planned, p):
-            print(f"{label}: {moved.partition(': ')[2]}", file=out, flush=True)
+            say(f"{label}: {moved.partition(': ')[2]}")
         if not planned.runs:
-            print(f"{label}: {planned}", file=out, flush=True)
+            say(f"{label}: {planned}")
             continue
-        print(f"{label}: running{f' ({planned.why})' if planned.why else ''}", file=out, flush=True)
+        say(f"{label}: running{f' ({planned.why})' if planned.why else ''}")
         began = time.monotonic()
         try:
             with progress_shown(runs.run_folder(p) / planned.spec.name, label, out):
                 make(planned, p, injected)
         except StageFailed as failure:
-            print(f"{label}: failed after {runs.duration(time.monotonic() - began)}\n{failure}", file=out, flush=True)
+            say(f"{label}: failed after {runs.duration(time.monotonic() - began)}\n{failure}")
             return 1
         except KeyboardInterrupt:
-            print(f"\n{label}: interrupted; the same command goes on where it stopped", file=out, flush=True)
+            say(f"\n{label}: interrupted; the same command goes on where it stopped")
             return 130
-        print(f"{label}: done in {runs.duration(time.monotonic() - began)}", file=out, flush=True)
+        say(f"{label}: done in {runs.duration(time.monotonic() - began)}")
     return 0

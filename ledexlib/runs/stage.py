@@ -1,75 +1,103 @@
-"""A stage in the making: opened by its notebook, filled, completed."""
+"""A stage in the making: opened by its notebook, filled with a bar of progress, completed."""
 
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
-from pydantic import BaseModel
+from tqdm.auto import tqdm
 
-from ledexlib.params import FIELDS, NOTEBOOKS, ROOT, Layered, Params, from_notebook, shown, validate
-from ledexlib.runs import provenance
-from ledexlib.runs.code import changed_code, current_code, in_words
-from ledexlib.runs.folders import Needed, StageError, bring_back, damage, listing, needed, run_folder, stage_key
-from ledexlib.runs.progress import QUIET, Progress, duration
-from ledexlib.runs.storage import JsonLines, lock, read_json, write_json
-from ledexlib.runs.table import TABLE, StageSpec, read_stages
+from ledexlib.params import FIELDS, NOTEBOOKS, Layered, Params, from_notebook, shown, validate
+from ledexlib.runs import layout, provenance
+from ledexlib.runs.layout import TABLE, Needed, StageError, StageSpec, damage, hold, needed, run_folder
+from ledexlib.runs.storage import JsonLines, R, read_json, write_json
 
-R = TypeVar("R", bound=BaseModel)
+QUIET = "LEDEX_QUIET"  # set in the environment where nobody looks on, such as under papermill: no bars
 _locks: dict[Path, TextIO] = {}  # held by this process; a notebook may run its opening cell twice
+
+
+def duration(seconds: float) -> str:
+    """``seconds`` for people: '8.2 s', '3 min 05 s', '2 h 10 min'."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Progress(AbstractContextManager):
+    """``total`` items, ``done`` of them from before: a bar of tqdm, and every second ``progress.json`` in ``folder``.
+    With LEDEX_QUIET in the environment there is no bar, and one line at the end. A context manager, or call
+    ``close``."""
+
+    def __init__(self, folder: Path, total: int, label: str, done: int = 0) -> None:
+        self.path, self.label, self.total, self._before = Path(folder) / "progress.json", label, total, done
+        self.count, self._began, self._next_write = done, time.monotonic(), 0.0
+        self._quiet = bool(os.environ.get(QUIET))
+        self._bar = tqdm(total=total, initial=done, desc=label, unit="", disable=self._quiet)
+        self.advance(0)
+
+    def advance(self, n: int = 1) -> None:
+        """Count ``n`` more items as done."""
+        self._bar.update(n)
+        self.count += n
+        if time.monotonic() >= self._next_write:
+            self._next_write = time.monotonic() + 1.0
+            self._write()
+
+    def _write(self) -> None:
+        new, elapsed = self.count - self._before, time.monotonic() - self._began
+        left = (self.total - self.count) * elapsed / new if new else None
+        state = {"label": self.label, "count": self.count, "total": self.total, "seconds_left": left}
+        write_json(self.path, {**state, "time": time.time()}, sync=False)
+
+    def close(self) -> None:
+        """Write the last state; where there was no bar, print it unless all was there before."""
+        self._write()
+        self._bar.close()
+        new, took = self.count - self._before, duration(time.monotonic() - self._began)
+        if self._quiet and (new or not self._before):
+            before = f", {self._before:,} of them made before" if self._before else ""
+            print(f"{self.label} {self.count:,}/{self.total:,}{before}, {new:,} in {took}", flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+NewProgress = Callable[[int, str, int], Progress]  # total, label, done before
 
 
 class Stage:
     """A stage that is being made; ``open_stage`` opens it.
-
-    ``params`` are the run's, ``sources`` say where each was set, ``needs`` are the completed stages that it reads.
-    """
+    ``params`` are the run's, ``sources`` say where each was set, ``needs`` are the completed stages that it reads."""
 
     def __init__(self, spec: StageSpec, p: Params, sources: Mapping[str, str], needs: dict[str, Needed]) -> None:
         self.spec, self.name, self.params, self.sources = spec, spec.name, p, dict(sources)
         self.folder, self.needs = run_folder(p) / self.name, needs
-        self.key = stage_key(spec, p, {name: stage.key for name, stage in needs.items()})
-        self._take_lock()
-        if moved := bring_back(self.folder, self.key):
-            print(moved)
-        self._remove_damage()
-        self._record_opening()
-
-    def _take_lock(self) -> None:
-        """Keep a second kernel out. A kernel whose runner was killed notices within seconds, so wait for it."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.key = layout.stage_key(spec, p, {name: stage.key for name, stage in needs.items()})
         self._lock_path = self.folder.parent / f".{self.name}.lock"
-        if self._lock_path not in _locks:
-            held = lock(self._lock_path, wait=30)
-            if held is None:
-                owner = self._lock_path.read_text(encoding="utf-8").strip()
-                raise StageError(f"{self.folder} is being written by process {owner}; stop it or wait for it")
-            _locks[self._lock_path] = held
-
-    def _remove_damage(self) -> None:
-        """A completed stage whose files are not whole is made again; a damaged folder, such as a model's, goes."""
+        if self._lock_path not in _locks:  # a kernel whose runner was killed notices within seconds: wait for it
+            _locks[self._lock_path] = hold(self._lock_path, f"{self.folder} is being written", wait=30)
+        if moved := layout.bring_back(self.folder, self.key):
+            print(moved)
         for file, fault in damage(self.folder).items():
             print(f"{self.name}: {file} {fault}; making it again")
             (self.folder / "done.json").unlink(missing_ok=True)
             top = self.folder / Path(file).parts[0]
-            if top.is_dir():
+            if top.is_dir():  # a damaged folder, such as a model's, goes; records that cost something stay
                 shutil.rmtree(top)
-
-    def _record_opening(self) -> None:
-        """``stage.json``: the key, the code, and the time spent by earlier kernels (until they last wrote a file)."""
-        before = read_json(self.folder / "stage.json")
-        spent, code = 0.0, current_code(self.spec.notebook)
-        if before is not None:
+        # The time spent by earlier kernels counts, until they last wrote a file.
+        self._opened, self._spent, code = time.time(), 0.0, provenance.current_code(self.spec.notebook)
+        if before := read_json(self.folder / "stage.json"):
             last = max(path.stat().st_mtime for path in self.folder.iterdir())
-            spent = before["seconds_before"] + max(0.0, last - before["opened"])
-            if other := changed_code(before.get("code"), self.spec.notebook):
-                print(f"{self.name}: made by other code, and used (changed since: {in_words(other)})")
+            self._spent = before["seconds_before"] + max(0.0, last - before["opened"])
+            if other := provenance.changed_code(before.get("code"), self.spec.notebook):
+                print(f"{self.name}: made by other code, and used (changed since: {provenance.in_words(other)})")
                 code = before["code"]
         self.folder.mkdir(exist_ok=True)
-        self._opened, self._spent = time.time(), spent
         self._about = {
             "stage": self.name, "key": self.key, "parameters": self.spec.influencing(self.params),
             "needs": {name: stage.key for name, stage in self.needs.items()}, "code": code,
@@ -93,10 +121,10 @@ class Stage:
 
     def need(self, name: str) -> Needed:
         """A stage that this one reads, as the table of stages says."""
-        if name not in self.needs:
-            place = shown(self.spec.notebook.with_name(TABLE))
-            raise StageError(f"{self.name} does not need {name}: add it to its needs in {place}")
-        return self.needs[name]
+        if name in self.needs:
+            return self.needs[name]
+        table = shown(self.spec.notebook.with_name(TABLE))
+        raise StageError(f"{self.name} does not need {name}: add it to its needs in {table}")
 
     def records(self, name: str, model: type[R], key: str = "id") -> JsonLines[R]:
         """This stage's records in the file of this name, to append to; what a killed kernel appended is there."""
@@ -120,7 +148,7 @@ class Stage:
         seconds = self._spent + time.time() - self._opened
         about = {
             **self._about, "seconds": round(seconds, 1), "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            **provenance.commit(ROOT), "files": listing(self.folder),
+            **provenance.commit(), "files": layout.listing(self.folder),
         }  # fmt: skip
         write_json(self.folder / "done.json", about)
         summary = {name: about[name] for name in ("key", "seconds", "finished", "commit", "dirty")}
@@ -132,76 +160,48 @@ class Stage:
 
 def open_stage(name: str, variables: Mapping[str, Any]) -> Stage:
     """Open the stage that a notebook makes: call as ``open_stage("01_collect", globals())`` below the parameters cell.
-
-    Parameters that neither the notebook nor its files state are those that the needed stages were made with, else the
-    vocabulary's defaults. Goes on where a killed kernel stopped. Raises ParameterError for a bad value, StageError if a
-    needed stage is missing, out of date or made with other parameters, or if another process makes this stage.
-    """
+    What neither the notebook nor its files state is as the needed stages were made, else the vocabulary's default.
+    Raises ParameterError, or StageError for a needed stage that is missing, out of date or made with other
+    parameters."""
     stated = from_notebook(variables)
     if "injected" in stated.sources.values():
         os.environ[QUIET] = "1"  # papermill runs the notebook: nobody sees a bar
-    spec = _spec_of(name)
-    p = validate(*stated)
+    folder = Path.cwd() if (Path.cwd() / TABLE).exists() else NOTEBOOKS  # of the running notebook
+    spec = next((spec for spec in layout.read_stages(folder) if spec.name == name), None)
+    if spec is None:
+        raise StageError(f"{shown(folder / TABLE)} has no stage {name!r}; add a line for it")
+    p, inherited = validate(*stated), Layered({}, {})
     needs = {need: needed(run_folder(p), need, by=name) for need in spec.needs_with(p)}
-    inherited = _inherited(needs)
-    for need, stage in needs.items():
-        _agree(stage, stated, name, need, p.run)
-        if other := changed_code(stage.done.get("code"), spec.notebook.with_name(f"{need}.ipynb")):
-            print(f"{need} was made by other code (changed since: {in_words(other)})")
+    for need, source in needs.items():
+        if different := differences(source.done["parameters"], {key: getattr(p, key) for key in stated.values}):
+            made = f"{name} needs {need}, which run '{p.run}' made with {'; '.join(different)}."
+            raise StageError(f"{made}\nRun {need} again with these parameters, or use another run name.")
+        if other := provenance.changed_code(source.done.get("code"), spec.notebook.with_name(f"{need}.ipynb")):
+            print(f"{need} was made by other code (changed since: {provenance.in_words(other)})")
+        made_with = {key: value for key, value in source.done["parameters"].items() if key in FIELDS}
+        inherited = Layered(made_with, dict.fromkeys(made_with, need)).over(inherited)
     values, sources = stated.over(inherited)
     stage = Stage(spec, validate(values, sources), sources, needs)
     record_run(stage.params)
     return stage
 
 
-def _spec_of(name: str) -> StageSpec:
-    """The stage of this name in the table beside the running notebook, else in the repository's."""
-    folder = Path.cwd() if (Path.cwd() / TABLE).exists() else NOTEBOOKS
-    for spec in read_stages(folder):
-        if spec.name == name:
-            return spec
-    raise StageError(f"{shown(folder / TABLE)} has no stage {name!r}; add a line for it")
-
-
-def _inherited(needs: Mapping[str, Needed]) -> Layered:
-    """The parameters that the needed stages were made with."""
-    found = Layered({}, {})
-    for name, stage in needs.items():
-        mine = {key: value for key, value in stage.done["parameters"].items() if key in FIELDS}
-        found = Layered(mine, dict.fromkeys(mine, name)).over(found)
-    return found
-
-
-def _agree(stage: Needed, stated: Layered, by: str, name: str, run: str) -> None:
-    """Raise StageError if a needed stage was made with parameters other than those stated."""
-    now = validate(stated.values, stated.sources)
-    different = differences(stage.done["parameters"], {key: getattr(now, key) for key in stated.values})
-    if different:
-        raise StageError(
-            f"{by} needs {name}, which run '{run}' made with {'; '.join(different)}.\n"
-            f"Run {name} again with these parameters, or use another run name."
-        )
-
-
 def differences(made: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """How parameters differ from those that a stage was made with, for the names in both."""
-    both = {name: value for name, value in now.items() if name in made}
-    return [f"{name} = {made[name]!r}, now {value!r}" for name, value in both.items() if made[name] != value]
+    other = {name: value for name, value in now.items() if name in made and made[name] != value}
+    return [f"{name} = {made[name]!r}, now {value!r}" for name, value in other.items()]
 
 
 def record_run(p: Params, stages: Mapping[str, Any] | None = None, command: str | None = None) -> None:
     """Bring ``run.json`` up to date: the parameters, finished stages, versions, commit, hardware."""
-    folder = run_folder(p)
-    folder.mkdir(parents=True, exist_ok=True)
-    held = lock(folder / ".run.json.lock", wait=30)
-    if held is None:
-        raise StageError(f"{folder / 'run.json'} is locked by another process")
-    with held:
+    path = run_folder(p) / "run.json"
+    with hold(path.with_name(".run.json.lock"), f"{path} is being written", wait=30):
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        about = read_json(folder / "run.json") or {"run": p.run, "started": now, "parameters": {}, "stages": {}}
+        about = read_json(path) or {"run": p.run, "started": now, "parameters": {}, "stages": {}}
         about["parameters"].update(p.model_dump())
         about["stages"].update(stages or {})
-        about["command"] = command or about.get("command")
-        about |= {"updated": now, **provenance.commit(ROOT), "hardware": provenance.hardware()}
-        about["versions"] = provenance.versions()
-        write_json(folder / "run.json", about)
+        about |= {
+            "command": command or about.get("command"), "updated": now, **provenance.commit(),
+            "hardware": provenance.hardware(), "versions": provenance.versions(),
+        }  # fmt: skip
+        write_json(path, about)

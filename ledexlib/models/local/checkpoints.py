@@ -15,7 +15,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
-from ledexlib.models.generators import checkpoint_path
+from ledexlib.models.interface import checkpoint_path
 from ledexlib.models.local.generator import end_of_turn, end_tokens
 from ledexlib.models.prompts import CHAT_TEMPLATE, Message
 from ledexlib.params import ParameterError, Params

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from ledexlib.models.generators import STOP, Completion
+from ledexlib.models.interface import STOP, Completion
 from ledexlib.models.local.decoding import Decoding
 from ledexlib.models.prompts import CHAT_TEMPLATE, Prompt
 from ledexlib.records import Sampling

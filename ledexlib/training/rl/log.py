@@ -132,10 +132,8 @@ class RLLogCallback(LogCallback):
         """Some answers at random: those to one prompt lie together, and kinds of prompts come in a regular pattern."""
         latest, decode = self.trainer.latest, self.trainer.processing_class.decode
         batch, traces, answers = latest["batch"], [], len(latest["rollouts"])
-        by_token = {
-            "rewards": latest["rewards"], "kl": latest["kl"], "values": batch["old_values"],
-            "advantages": batch["advantages"],
-        }  # fmt: skip
+        by_token = {"rewards": latest["rewards"], "kl": latest["kl"]}
+        by_token |= {"values": batch["old_values"], "advantages": batch["advantages"]}
         for row in sorted(random.Random(step).sample(range(answers), min(TRACED, answers))):
             _, refinement, reward = latest["rollouts"][row]
             n = int(batch["completion_mask"][row].sum())
@@ -148,8 +146,6 @@ class RLLogCallback(LogCallback):
             ))  # fmt: skip
         return traces
 
-
-# What the notebook shows
 
 CHANGES = {  # what is compared between the first and the last batches, and its name in tables
     "rollout/reward": "reward R(e) + R(r)", "rollout/code reward": "R(r)", "rollout/explanation reward": "R(e)",

@@ -55,12 +55,10 @@ def segment(ids: Sequence[int], decode: Decode, problem: Problem, explain: bool)
 
 
 def tokens_of(ids: Sequence[int], decode: Decode, text: str) -> int:
-    """The fewest first tokens whose text begins with ``text``; raises ValueError if all of them do not.
-
-    Found by halving: once the tokens decode to that beginning, further tokens do not change it.
-    """
+    """The fewest first tokens whose text begins with ``text``; raises ValueError if all of them do not."""
     if not decode(ids).startswith(text):
         raise ValueError(f"the tokens do not decode to a text that begins with {text[:80]!r}")
+    # By halving: once the tokens decode to that beginning, further tokens do not change it
     return bisect_left(range(len(ids)), True, key=lambda n: decode(ids[:n]).startswith(text))
 
 
@@ -81,10 +79,7 @@ class ScoredBatch(NamedTuple):
 
 
 class RolloutScorer:
-    """Verifies and scores answers, as tokens, to rows with ``solution_id``, ``task_id`` and ``explain``.
-
-    In a thread: programs run while the models compute log-probabilities.
-    """
+    """Verifies and scores answers (tokens) to rows of ``solution_id``, ``task_id``, ``explain``, beside the models."""
 
     def __init__(self, scorer: Scorer, problems: Iterable[Problem], decode: Decode, p: Params) -> None:
         self.scorer, self.decode = scorer, decode
@@ -107,10 +102,8 @@ class RolloutScorer:
 
     def feedback(self, asked: Sequence[Mapping], answers: Sequence[Sequence[int]]) -> list[str | None]:
         """What the user says to each answer that failed, to have it tried again; None to the others."""
-        return [
-            next_turn(self.problems[row["task_id"]], refinement.code, refinement.verdict, row["explain"])
-            for row, (_, refinement) in zip(asked, self._verified(asked, answers), strict=True)
-        ]
+        found = zip(asked, self._verified(asked, answers), strict=True)
+        return [next_turn(self.problems[row["task_id"]], r.code, r.verdict, row["explain"]) for row, (_, r) in found]
 
     def _verified(self, asked: Sequence[Mapping], answers: Sequence[Sequence[int]]) -> list[tuple]:
         """Answers, each read (Segmented) and run (Refinement); equal programs run once."""

@@ -85,10 +85,7 @@ def grouped(lengths: Tensor, size: int, parts: int) -> Tensor:
 
 
 class ValueTrainer(GRPOTrainer):
-    """Keeps what the policy's forwards give beside the loss: ``_values`` and ``_logps``, (B, T) each, newest last.
-
-    With ``algorithm`` grpo there is no head, and ``_values`` holds None.
-    """
+    """Keeps the policy's ``_logps`` and, if there is a head (ppo), ``_values`` of each forward, (B, T), newest last."""
 
     def __init__(self, model: PreTrainedModel, p: Params, reward: Callable, *args: Any, **more: Any) -> None:
         self.p = p
@@ -112,10 +109,7 @@ class ValueTrainer(GRPOTrainer):
             self.vllm_generation._iter_named_params = lambda: without_value_head(named())
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
-        """trl's, but the answers to a prompt stay together and beside answers of their length: less is read and padded.
-
-        An optimizer's step still gets prompts at random.
-        """
+        """trl's, but a prompt's answers stay together, beside answers of their length: less is read and padded."""
         if not self.model.training:
             return super()._prepare_inputs(generation_batch)
         micro_batches = self.args.steps_per_generation

@@ -68,20 +68,15 @@ def capped(found: Sequence[SFTExample], cap: int | None, seed: int) -> list[SFTE
     """
     if cap is None:
         return list(found)
-    drawn = pd.DataFrame(
-        [(e.id, e.task_id, e.kind, e.solution_id) for e in _shuffled(found, f"cap {seed}")],
-        columns=["id", "task", "kind", "solution"],
-    )  # fmt: skip
+    rows = [(e.id, e.task_id, e.kind, e.solution_id) for e in _shuffled(found, f"cap {seed}")]
+    drawn = pd.DataFrame(rows, columns=["id", "task", "kind", "solution"])
     turns = drawn.groupby(["task", "kind", "solution"]).cumcount()
     chosen = set(drawn.loc[turns.sort_values(kind="stable").index].groupby(["task", "kind"]).head(cap)["id"])
     return [example for example in found if example.id in chosen]
 
 
 def weighted(found: Sequence[SFTExample], weights: dict[Kind, float], seed: int) -> list[SFTExample]:
-    """The examples with their copies an epoch: a weight of 2.25 gives each 2, and a random quarter of them 3.
-
-    A weight of 0 leaves the kind out.
-    """
+    """The examples with their copies an epoch: a weight of 2.25 gives each 2, a random quarter 3; 0 gives none."""
     extra: set[str] = set()
     for kind, weight in weights.items():
         names = [example.id for example in _shuffled(found, f"weights {seed}") if example.kind == kind]
@@ -124,8 +119,7 @@ def build_examples(
 def training_order(lengths: Sequence[int], copies: Sequence[int], batch: int, epochs: float, seed: int) -> list[int]:
     """The examples' numbers in the order of training: ``epochs`` random passes, each batch sorted by length.
 
-    Sorting inside a batch puts examples of similar length on the device together, so that little is padded, and leaves
-    the batch's gradient as it is.
+    Examples of similar length are on the device together: little is padded, and a batch's gradient stays as it is.
     """
     each = [number for number, n in enumerate(copies) for _ in range(n)]
     numbers: list[int] = []

@@ -120,9 +120,6 @@ def _config(p: Params, checkpoints: Path, measure: bool) -> SFTConfig:
     )  # fmt: skip
 
 
-# What is kept of it
-
-
 class LossRecord(Record):
     """The loss in nats a token of a series, which is 'train' or a kind of held-out data, after so many steps.
 
@@ -170,11 +167,9 @@ class SFTLogCallback(LogCallback):
             losses["train"] = {"loss": logs["loss"], "tokens_per_second": round(speed, 1), "learning_rate": rate}
         losses |= {kind: {"loss": logs[f"eval_{kind}_loss"]} for kind in KINDS if f"eval_{kind}_loss" in logs}
         step, epoch = state.global_step, round(state.epoch or 0.0, 4)
+        names = {series: {"id": f"{step} {series}", "series": series} for series in losses}
         for file in self.files.values():
-            file.append(
-                LossRecord(id=f"{step} {series}", series=series, step=step, epoch=epoch, **values)
-                for series, values in losses.items()
-            )
+            file.append(LossRecord(**names[x], step=step, epoch=epoch, **values) for x, values in losses.items())
 
 
 def _card(examples: SFTExamples, p: Params, folder: Path) -> str:
