@@ -18,8 +18,7 @@ COMMANDS = {
     "train": ("train in the folder of a run's stage, in one process of several or by hand", "ledexlib.training"),
     "ablate": ("make some of an ablation's trainings, such as on a second core", "ledexlib.evaluation"),
     "headline": ("print the headline figures of a run", "ledexlib.evaluation"),
-    "sandbox": ("list the layers that keep programs apart", "ledexlib.__main__"),
-}
+    "sandbox": ("list the layers that keep programs apart", "ledexlib.__main__")}
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

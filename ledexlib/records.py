@@ -1,8 +1,7 @@
 """The records that travel through the pipeline, and how they are named.
 
 A trajectory is a solution of a problem with the refinements made for it, each program with its verdict. Records
-are written once, named by their content, and never edited: a later stage adds a file. On disk they are JSON lines.
-"""
+are written once, named by their content, and never edited: a later stage adds a file. On disk they are JSON lines."""
 
 import hashlib
 import json
@@ -14,8 +13,7 @@ from ledexlib.sandbox import Assertion, Call, Check, InputOutput, Mode, Record, 
 
 __all__ = [
     "Assertion", "Call", "Check", "InputOutput", "Mode", "Problem", "Record", "Refinement", "Sampling", "Solution",
-    "Status", "Test", "Trajectory", "Verdict", "Way", "content_id",
-]  # fmt: skip
+    "Status", "Test", "Trajectory", "Verdict", "Way", "content_id"]
 
 Way = Literal["refine", "explain"]  # how a repair is asked for: directly, or explain + refine
 
@@ -25,9 +23,7 @@ class Problem(Record):
 
     ``prompt`` is what a model is asked. ``stub`` is the code that a completion continues (HumanEval: the signature and
     docstring; otherwise empty), so that a program is ``stub + completion``. ``entry_point`` is a Python expression for
-    the function under test, or None for a program that reads stdin. ``setup`` is code run before the program.
-    """
-
+    the function under test, or None for a program that reads stdin. ``setup`` is code run before the program."""
     task_id: str
     prompt: str
     entry_point: str | None
@@ -41,7 +37,6 @@ class Problem(Record):
 
 class Sampling(Record):
     """How a completion was drawn; ``index`` counts the samples of one prompt from 0."""
-
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 512
@@ -53,9 +48,7 @@ class Solution(Record):
     """A model's first program for a task.
 
     ``feedback`` is what a model is told that is asked to repair it, None if that is its verdict's. ``fails`` says
-    whether the tests that a model may see fail, where these are not the verdict's (None: they are).
-    """
-
+    whether the tests that a model may see fail, where these are not the verdict's (None: they are)."""
     id: str
     task_id: str
     code: str
@@ -83,9 +76,7 @@ class Refinement(Record):
     """A repair of a solution: an explanation (or none) and a program, from one completion.
 
     ``way`` says how it was asked for: ``refine`` (the program alone) or ``explain`` (an explanation first). ``edited``
-    counts the lines it changes, ``needed`` those of them without which it does not pass (None: not examined).
-    """
-
+    counts the lines it changes, ``needed`` those of them without which it does not pass (None: not examined)."""
     id: str
     solution_id: str
     task_id: str
@@ -104,7 +95,6 @@ class Refinement(Record):
 
 class Trajectory(Record):
     """A solution with its verdict and the verified refinements made for it (none if it was not sent to repair)."""
-
     id: str  # the solution's
     solution: Solution
     refinements: tuple[Refinement, ...] = ()

@@ -11,7 +11,6 @@ EDGES = (1 - 0.95) / 2, (1 + 0.95) / 2  # of every interval: 95 %
 
 class Estimate(NamedTuple):
     """A figure with its interval."""
-
     value: float
     low: float
     high: float
@@ -24,8 +23,7 @@ class Estimate(NamedTuple):
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Chance that one of ``k`` samples is correct, when ``c`` of ``n`` drawn ones were (unbiased; Codex paper, eq. 1).
 
-    Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
-    """
+    Raises ValueError unless 0 <= c <= n and 1 <= k <= n."""
     if not (0 <= c <= n and 1 <= k <= n):
         raise ValueError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
     return float(1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1)))  # a factor is 0 where fewer than k are wrong
@@ -40,8 +38,7 @@ def _estimate(rows: np.ndarray, statistic: Callable[[np.ndarray], float], draws:
 def bootstrap(rows: np.ndarray, statistic: Callable[[np.ndarray], float], draws: int = 2000, seed: int = 0) -> Estimate:
     """A statistic of rows with its percentile bootstrap interval; raises ValueError without rows.
 
-    Rows (problems) are resampled whole, so that samples of one stay together; draws on which it is NaN are left out.
-    """
+    Rows (problems) are resampled whole, so that samples of one stay together; draws on which it is NaN are left out."""
     if len(rows) == 0:
         raise ValueError("a bootstrap needs at least one row")
     rng = np.random.default_rng(seed)

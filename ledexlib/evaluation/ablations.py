@@ -3,8 +3,7 @@
 A training is that of a variant and a seed, with the evaluation of its model. Trainings lie in
 ``outputs/<run>/ablations/`` under a key of all they follow from, so that a killed ablation goes on with the next one,
 and a longer list of variants, or more seeds, costs only what is new. Where there are cores or GPUs to spare, some are
-made side by side, before the notebook or beside it, by ``python -m ledexlib ablate``.
-"""
+made side by side, before the notebook or beside it, by ``python -m ledexlib ablate``."""
 
 import difflib
 from collections import defaultdict
@@ -38,23 +37,20 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {  # what each one is, and 
     "tests": ("R(r) from tests only", {"code_reward": "tests"}),
     "silent": ("no explanation reward", {"explanation_weight": 0.0}),
     "gated": ("R(e) only if the tests pass", {"explanation_when_passed": True}),
-    "same": ("references of the same program", {"reward_references": "solution"}),
-}
+    "same": ("references of the same program", {"reward_references": "solution"})}
 EXPLAIN = "explain + refine pass@1"
 COMPARED = {  # what is compared: a score's pass@k, a rate's numerator and denominator, or the gain like for like
     EXPLAIN: "explain",
     metrics.REFINEMENT_RATE: metrics.RATES[metrics.REFINEMENT_RATE],
     LIKE_FOR_LIKE: None,
     "initial pass@1": "initial",
-    metrics.INVENTED: metrics.EXPLANATION_RATES[metrics.INVENTED],
-}
+    metrics.INVENTED: metrics.EXPLANATION_RATES[metrics.INVENTED]}
 ENDS = {"rollout/s_ex": "S_ex", "rollout/repaired": "repaired", "rollout/kl": "KL"}  # the same in every variant
 
 
 @dataclass(frozen=True)
 class AblationTraining:
     """A variant and a seed, with the parameters and the folder of its training."""
-
     variant: str
     seed: int
     params: Params
@@ -103,8 +99,7 @@ def ablation_trainings(p: Params, need: Callable[[str], Needed]) -> list[Ablatio
 
 
 def run_ablations(
-    trainings: list[AblationTraining], sets: list[EvaluationSet], stage: Stage
-) -> Iterator[tuple[str, ByBenchmark]]:
+    trainings: list[AblationTraining], sets: list[EvaluationSet], stage: Stage) -> Iterator[tuple[str, ByBenchmark]]:
     """Train and evaluate what is not there yet; the SFT model's trajectories, then each training's, by label."""
     if not trainings:
         return
@@ -117,8 +112,7 @@ def run_ablations(
 
 def run_training(
     training: AblationTraining, trainings: Sequence[AblationTraining], sets: Sequence[EvaluationSet], p: Params,
-    progress: NewProgress,
-) -> ByBenchmark:  # fmt: skip
+    progress: NewProgress) -> ByBenchmark:  
     """Make one of the trainings, and evaluate its model, unless that is there already; the trajectories.
     Raises TrainingError or EvaluationError if another process works in its folder."""
     from ledexlib.training.rl import copy_on_policy_programs, train_policy
@@ -142,8 +136,7 @@ def contrast(after: np.ndarray, before: np.ndarray) -> Estimate:
 
     ``after`` (S, P, 2) holds each seed's and problem's numerator and denominator, ``before`` (1, P, 2) those of one
     model or (S, P, 2) those of one for each seed. A draw takes the same problems, and the same S of the seeds, for
-    both; with one seed the interval is over problems alone.
-    """
+    both; with one seed the interval is over problems alone."""
     after = np.asarray(after, float)
     before = np.broadcast_to(np.asarray(before, float), after.shape)
     problems, seeds = resamples(after.shape[1], 2000), resamples(len(after), 2000, 1)

@@ -1,8 +1,7 @@
 """A model under evaluation, and the on-disk cache of its completions and of verdicts on its programs.
 
 Benchmarks that share prompts (a benchmark and its plus version) share the samples, and equal requests to repair get the
-same answers: see `ledexlib.repair`.
-"""
+same answers: see `ledexlib.repair`."""
 
 import hashlib
 import re
@@ -19,8 +18,7 @@ from ledexlib.runs import NewProgress, lock, read_json, write_json
 Style = Literal["few_shot", "chat"]
 MADE_WITH = (
     "n_samples", "evaluate_temperature", "top_p", "evaluate_max_tokens", "seed", "answers_per_batch",
-    "timeout", "memory_mb",
-)  # fmt: skip
+    "timeout", "memory_mb")
 
 
 class EvaluationError(ValueError):
@@ -30,7 +28,6 @@ class EvaluationError(ValueError):
 @dataclass(frozen=True)
 class EvaluatedModel:
     """A model to evaluate: its name in tables, what is loaded (a folder, a registered or hub name), how it is asked."""
-
     label: str
     model: str
     style: Style

@@ -43,8 +43,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the subcommand ``evaluate``."""
     parser.description = (
         "Sample programs from a model, run them, have the model repair those that fail, and run the repairs. "
-        "The same command again goes on where it stopped, or prints the results."
-    )
+        "The same command again goes on where it stopped, or prints the results.")
     add = parser.add_argument
     add("files", nargs="*", type=Path, metavar="PARAMS.yaml", help="parameter files; a later one wins")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -62,8 +61,7 @@ def _parameters(args: argparse.Namespace) -> Params:
     """The parameters of the files and options; all problems of the benchmarks unless the parameters say otherwise."""
     given = {
         "model": args.model, "recorded": args.recorded, "n_samples": args.samples, "feedback_from": args.feedback_from,
-        "evaluate_benchmarks": [entry for entry in args.benchmark.split(",") if entry],
-    }  # fmt: skip
+        "evaluate_benchmarks": [entry for entry in args.benchmark.split(",") if entry]}
     values = {"recorded": [], **{name: value for name, value in given.items() if value is not None}}
     stated = params.load(args.files, args.overrides).model_dump(exclude_unset=True)
     return params.validate({"evaluate_max_problems": None, **stated, **values})

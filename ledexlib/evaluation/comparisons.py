@@ -18,7 +18,6 @@ STEPS = {"sft_over_prompting": ("base", "04_sft"), "rl_over_sft": ("04_sft", "05
 
 class Gain(NamedTuple):
     """A difference of two models in percentage points, with its 95 % interval and two-sided bootstrap p-value."""
-
     points: float
     low: float
     high: float
@@ -88,8 +87,7 @@ def sources_of_gain(counts: pd.DataFrame, before: str, after: str, score: str) -
     """How much of a gain in refined pass@1 comes from better first drafts and how much from better repair, in points.
 
     With I the share of programs that pass and r the share of the others that repair turns right, the refined score is
-    I + (1 - I) r: better drafts are worth (I' - I)(1 - r), better repair (1 - I')(r' - r).
-    """
+    I + (1 - I) r: better drafts are worth (I' - I)(1 - r), better repair (1 - I')(r' - r)."""
     share, fixed = {}, {}
     for name in (before, after):
         mine = counts[counts["model"] == name]
@@ -113,8 +111,7 @@ def compare_models(counts: pd.DataFrame) -> pd.DataFrame:
                     "comparison": f"{after} - {before}", "score": SCORE_NAMES[score], "metric": metric,
                     "points": f"{found.points:+.2f} [{found.low:+.2f}, {found.high:+.2f}]", "p": found.p,
                     "from better drafts, repair": f"{drafts:+.2f}, {repair:+.2f}" if metric == "pass@1" else "",
-                    "tasks": found.n_problems, "programs": found.n_samples,
-                })  # fmt: skip
+                    "tasks": found.n_problems, "programs": found.n_samples})
     return pd.DataFrame(rows)
 
 
@@ -157,5 +154,4 @@ def evaluation_metrics(counts: pd.DataFrame, scores: pd.DataFrame, rates: pd.Dat
         "gains": headline_gains(counts), "feedback_from": p.feedback_from,
         "scores": scores.round(2).to_dict("records"), "rates": rates.round(2).to_dict("records"),
         "command": about.get("command") or f"notebooks/06_evaluate.ipynb with run = {p.run!r}",
-        "parameters": about.get("parameters", {}),
-    }  # fmt: skip
+        "parameters": about.get("parameters", {})}

@@ -11,7 +11,6 @@ Passing = Callable[[Mapping[Hashable, str]], Mapping[Hashable, bool]]  # program
 
 class Edit(NamedTuple):
     """The lines from ``start`` to before ``end`` of a program are replaced by ``lines``."""
-
     start: int
     end: int
     lines: tuple[str, ...]

@@ -1,8 +1,7 @@
 """Evaluation (paper section 4): a model drafts programs, repairs those that fail, and the repairs are run.
 
 Every failing program gets one repair asked for directly (``refine``) and one after an explanation (``explain``). The
-loop and the caches that it resumes from are `ledexlib.repair`'s; what follows from trajectories is in `metrics`.
-"""
+loop and the caches that it resumes from are `ledexlib.repair`'s; what follows from trajectories is in `metrics`."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ WAYS: tuple[Way, ...] = get_args(Way)
 @dataclass(frozen=True)
 class EvaluationSet:
     """A benchmark to evaluate on, with the solved problems and worked repairs that base models are shown."""
-
     name: str
     problems: list[Problem]
     visible: list[Problem]  # the same with the tests whose failures a model is shown
@@ -41,8 +39,7 @@ def evaluated_models(p: Params, stages: Mapping[str, Needed]) -> list[EvaluatedM
     return [
         EvaluatedModel("base", p.model, "few_shot") if name == "base"
         else EvaluatedModel(model_label(name), str(stages[name].path("model")) if name in stages else name, "chat")
-        for name in p.evaluate_models if not p.recorded
-    ]  # fmt: skip
+        for name in p.evaluate_models if not p.recorded]
 
 
 def load_evaluation_sets(p: Params, shown_to: Iterable[EvaluatedModel] = ()) -> list[EvaluationSet]:
@@ -136,8 +133,7 @@ def _with_edits(
     """The repairs with how many lines they change and, of the correct ones, how many of these were needed."""
     fixed = {
         (s.task_id, s.code, r.code): (s.code, r.code)
-        for s, r in zip(sent, repairs, strict=True) if r.verdict.passed and not s.verdict.passed
-    }  # fmt: skip
+        for s, r in zip(sent, repairs, strict=True) if r.verdict.passed and not s.verdict.passed}
 
     def passing(programs: Mapping[Hashable, str]) -> dict[Hashable, bool]:
         found = verdicts(shown.problems, [(name[0], code) for name, code in programs.items()])
@@ -146,8 +142,7 @@ def _with_edits(
     least = {name: edit_size(changes) for name, changes in needed_edits(fixed, passing).items()}
     return [
         _edited(s, r).model_copy(update={"needed": least.get((s.task_id, s.code, r.code))})
-        for s, r in zip(sent, repairs, strict=True)
-    ]
+        for s, r in zip(sent, repairs, strict=True)]
 
 
 def _edited(solution: Solution, repair: Refinement) -> Refinement:
@@ -178,7 +173,6 @@ def run_evaluation(evaluated: list[EvaluatedModel], sets: list[EvaluationSet], s
 
 class EvalPlusSample(Record):
     """A program as EvalPlus reads it."""
-
     task_id: str
     solution: str
 

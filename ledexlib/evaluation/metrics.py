@@ -2,8 +2,7 @@
 
 Every metric is a ratio of sums over tasks, computed from one table of counts by model, benchmark and task. A benchmark
 and its plus version hold the same problems, so a problem is resampled with all its tasks; weighting by counts makes
-"overall" the problem-weighted mean over benchmarks.
-"""
+"overall" the problem-weighted mean over benchmarks."""
 
 import builtins
 import re
@@ -52,8 +51,7 @@ def count_task(trajectories: Iterable[Trajectory], problem: Problem) -> dict[str
     number that would break if all were sent); ``answers`` and of them ``invalid`` (no program that defines what was
     asked) and ``cut`` (ended by their length); ``explained`` (explanations of programs that fail) and of them
     ``invented`` (naming an exception that stands neither in the task, the program nor its feedback); ``raised`` (those
-    whose feedback names an exception) and of them ``named`` (naming it too).
-    """
+    whose feedback names an exception) and of them ``named`` (naming it too)."""
     scored = [t for t in trajectories if t.solution.verdict.status != "infra"]
     passed = _passed(t.solution for t in scored)
     row = {"task": problem.task_id, "problem": problem_of(problem.task_id)}
@@ -80,8 +78,7 @@ def _count_way(scored: Sequence[Trajectory], problem: Problem, way: Way) -> dict
         "invalid": sum(not (r.code and defines_what_was_asked(r.code, problem)) for _, r in repaired),
         "cut": sum(not r.finished for _, r in repaired), "explained": len(explained),
         "invented": sum(bool(invented_exceptions(text, problem.prompt, s.code, s.told)) for s, text in explained),
-        "raised": len(raised), "named": sum(bool(errors & exceptions_in(text)) for errors, text in raised),
-    }  # fmt: skip
+        "raised": len(raised), "named": sum(bool(errors & exceptions_in(text)) for errors, text in raised)}
 
 
 def _passed(programs: Iterable[Solution | Refinement]) -> int:
@@ -149,16 +146,14 @@ def pass_at_k_scores(counts: pd.DataFrame) -> pd.DataFrame:
     """pass@1 and pass@10 in %: columns model, benchmark (and overall), score, k, value, low, high."""
     rows = [
         (model, benchmark, score, k, *estimated_pass_at(part, score, k)[:3])
-        for model, benchmark, part in groups_of(counts) for score in scores_of(part) for k in ks_of(part)
-    ]  # fmt: skip
+        for model, benchmark, part in groups_of(counts) for score in scores_of(part) for k in ks_of(part)]
     return pd.DataFrame(rows, columns=["model", "benchmark", "score", "k", "value", "low", "high"])
 
 
 REFINEMENT_RATE, INVENTED, ALL_SENT = "success refinement rate", "wrong error named", "everything sent: pass@1"
 RATES = {  # name: numerator and denominator
     REFINEMENT_RATE: ("fixed", "sent"), "break rate": ("broken", "correct"), "invalid output": ("invalid", "answers"),
-    "cut off": ("cut", "answers"),
-}  # fmt: skip
+    "cut off": ("cut", "answers")}
 EXPLANATION_RATES = {"raised error named": ("named", "raised"), INVENTED: ("invented", "explained")}
 
 
@@ -195,8 +190,7 @@ def edit_sizes(found: Evaluated) -> pd.DataFrame:
         rows.append({
             "model": model, "way": way, "lines changed": mine["edited"].median(),
             "by repairs that pass": good["edited"].median(),
-            "edit precision %": str(estimate(good, "needed", "edited")) if len(good) else "–",
-        })  # fmt: skip
+            "edit precision %": str(estimate(good, "needed", "edited")) if len(good) else "–"})
     return pd.DataFrame(rows)
 
 
@@ -206,7 +200,6 @@ def _wrong_with_repairs(found: Evaluated) -> pd.DataFrame:
         (model, r.way, problem_of(r.task_id), failure_kind(t.solution.verdict), r.verdict.passed, r.edited, r.needed)
         for model, by_benchmark in found.items() for trajectories in by_benchmark.values() for t in trajectories
         if t.solution.needs_repair and t.solution.verdict.status not in ("passed", "infra")
-        for r in t.refinements
-    ]  # fmt: skip
+        for r in t.refinements]
     table = pd.DataFrame(rows, columns=["model", "way", "problem", "kind", "refined", "edited", "needed"])
     return table.assign(task=table["problem"]).astype({"refined": bool, "edited": float, "needed": float})

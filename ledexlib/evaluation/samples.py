@@ -1,8 +1,7 @@
 """Samples in HumanEval's and EvalPlus's format in, one verdict a line out, in their order.
 
 Samples are JSON lines, gzipped or not, with ``task_id`` and either ``solution`` (a whole program) or ``completion``
-(what follows the problem's stub; a whole program where the problem has none).
-"""
+(what follows the problem's stub; a whole program where the problem has none)."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -42,7 +41,6 @@ def _sample(row: dict[str, Any], problems: Mapping[str, Problem], place: str) ->
 
 class Sample(Record):
     """A program for a task; ``index`` counts those of its task from 0."""
-
     task_id: str
     index: int
 
@@ -53,13 +51,11 @@ class SampleVerdict(Verdict, Sample):
 
 class Bar(tqdm):
     """Progress on the terminal alone: a command leaves no file of it."""
-
     advance = tqdm.update
 
 
 def write_verdicts(
-    samples: Sequence[tuple[str, str]], problems: Mapping[str, Problem], out: Path, p: Params
-) -> list[SampleVerdict]:
+    samples: Sequence[tuple[str, str]], problems: Mapping[str, Problem], out: Path, p: Params) -> list[SampleVerdict]:
     """Verify the samples and write a row for each, in order, to ``out``; the rows. Until then verdicts are kept in a
     hidden file beside it, from which the same command goes on after a kill."""
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -85,8 +85,7 @@ def table_4(rates: pd.DataFrame, scores: pd.DataFrame, run: str) -> pd.DataFrame
     """Table 4 both ways, ours and the paper's: success refinement rate in % as the mean over benchmarks.
 
     ``counted`` is repaired ÷ wrong programs. ``from Table 2`` is (refined - initial) ÷ (100 - initial) in pass@1, which
-    is the same for one benchmark whose every wrong program was sent to repair; the paper's two differ.
-    """
+    is the same for one benchmark whose every wrong program was sent to repair; the paper's two differ."""
     counted = rates[(rates["rate"] == metrics.REFINEMENT_RATE) & (rates["benchmark"] != "overall")]
     ours, paper = _as_paper(scores[scores["benchmark"] != "overall"], run), paper_table_2()
     rows = []

@@ -2,8 +2,7 @@
 
 Models answer in many shapes: fenced blocks or none, a fence that is never closed, several blocks, prose around them,
 the whole program or only the rest of a given stub. Reading never fails: where there is no program, the code is "".
-A program is taken as it stands; nothing is repaired in it.
-"""
+A program is taken as it stands; nothing is repaired in it."""
 
 import re
 from collections.abc import Iterator
@@ -19,14 +18,12 @@ BEGIN, DONE, EXPLANATION = "[BEGIN]", "[DONE]", "[EXPLANATION]"  # section marke
 
 class Answer(NamedTuple):
     """What a model answered, without outer blank lines."""
-
     explanation: str | None  # None if there is none
     code: str  # the whole program; "" if there is none
 
 
 class _Program(NamedTuple):
     """A candidate: its text and its rank, and its lines in the answer (from start to before end)."""
-
     code: str
     start: int
     end: int
@@ -54,8 +51,7 @@ def parse_answer(text: str, problem: Problem | None = None) -> Answer:
     """The explanation and the whole program in a model's answer.
 
     ``problem`` says which name the program must define, so that the right one of several blocks is taken, and which
-    stub a bare function body completes. Never raises: an answer without a program has code "".
-    """
+    stub a bare function body completes. Never raises: an answer without a program has code ""."""
     return locate_answer(text, problem)[0]
 
 

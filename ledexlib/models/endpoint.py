@@ -5,8 +5,7 @@ next endpoint in turn, and at once to another if that one has trouble. Requests 
 own, because a Jupyter kernel's thread already has a running loop.
 
 Servers differ: some answer fewer choices than asked (the rest is asked for), ignore a stop string (the text is cut
-here) or draw nothing at random (a warning says so); not all give equal answers to equal seeds.
-"""
+here) or draw nothing at random (a warning says so); not all give equal answers to equal seeds."""
 
 import asyncio
 import hashlib
@@ -40,13 +39,11 @@ class EndpointGenerator:
 
     ``endpoints`` are base URLs (ending in /v1); ``timeout`` is in seconds for a whole request; ``max_retries`` counts
     the tries after the first; ``log_path`` gets one JSON line a request. The key is the environment's OPENAI_API_KEY; a
-    local server needs none. Raises EndpointError when a request has failed for good.
-    """
+    local server needs none. Raises EndpointError when a request has failed for good."""
 
     def __init__(
         self, model: str, endpoints: Sequence[str], requests_in_flight: int = 16, timeout: float = 120.0,
-        max_retries: int = 5, log_path: Path | str | None = None, stop: Sequence[str] = STOP,
-    ) -> None:  # fmt: skip
+        max_retries: int = 5, log_path: Path | str | None = None, stop: Sequence[str] = STOP) -> None:  
         if not endpoints:
             raise ValueError("endpoints: expected at least one base URL")
         self.name, self.endpoints, self.requests_in_flight = model, list(endpoints), requests_in_flight
@@ -65,8 +62,7 @@ class EndpointGenerator:
             warnings.warn(
                 f"{self.name}: all {n} samples of every prompt are equal at temperature {sampling.temperature}; does "
                 "the server sample? (transformers serve does only if the checkpoint's generation config has do_sample)",
-                stacklevel=2,
-            )
+                stacklevel=2)
         return answers
 
     async def _generate(self, prompts: Sequence[Prompt], n: int, sampling: Sampling) -> list[list[Completion]]:
@@ -102,8 +98,7 @@ class EndpointGenerator:
         """At most ``n`` completions from one request; raises EndpointError if all its tries fail."""
         options: dict[str, Any] = {
             "model": self.name, "temperature": sampling.temperature, "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens, "seed": seed, "n": n if n > 1 else openai.omit,
-        }  # fmt: skip
+            "max_tokens": sampling.max_tokens, "seed": seed, "n": n if n > 1 else openai.omit}
         started = time.monotonic()
         try:
             if isinstance(prompt, str):
@@ -131,8 +126,7 @@ class EndpointGenerator:
             return
         row = {
             "endpoint": endpoint, "model": self.name, **_usage(data),
-            "choices": choices, "tries": tries, "seconds": round(time.monotonic() - started, 3), "error": error or None,
-        }  # fmt: skip
+            "choices": choices, "tries": tries, "seconds": round(time.monotonic() - started, 3), "error": error or None}
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         with self._log_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -142,8 +136,7 @@ class _RoundRobin(httpx2.AsyncClient):
     """Sends each request to the next endpoint in turn, or to others if that has trouble.
 
     What is sent to the URL /path goes to an endpoint's /path, at most ``in_flight`` requests at once, each for at most
-    ``limit`` seconds. An answer without completions gets the status 502, which the openai client tries again.
-    """
+    ``limit`` seconds. An answer without completions gets the status 502, which the openai client tries again."""
 
     def __init__(self, endpoints: Sequence[str], in_flight: int, limit: float) -> None:
         super().__init__(timeout=None, follow_redirects=True, limits=httpx2.Limits(max_connections=in_flight))
@@ -198,8 +191,7 @@ def _seed(*parts: int) -> int:
 def _read(data: Any, stop: Sequence[str]) -> list[Completion]:
     """The completions in an answer; raises ValueError if there is none.
 
-    A server counts the tokens of all choices together; they are shared out by length of text.
-    """
+    A server counts the tokens of all choices together; they are shared out by length of text."""
     texts: list[tuple[str, bool]] = []
     try:
         for choice in data["choices"]:

@@ -1,8 +1,7 @@
 """The generator interface, and the names of models and teachers.
 
 A package registers models by entry points of the group ``ledexlib.models`` (name: checkpoint folder) and teachers by
-those of ``ledexlib.teachers`` (name: what makes a ``Generator`` from a seed).
-"""
+those of ``ledexlib.teachers`` (name: what makes a ``Generator`` from a seed)."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -20,7 +19,6 @@ STOP = (DONE,)  # what ends a completion of a text prompt
 
 class Completion(NamedTuple):
     """A model's answer to a prompt."""
-
     text: str  # without the stop string or end-of-turn token that ended it
     tokens: int  # tokens sampled, with those that ended it
     finished: bool  # ended by itself, not by its length
@@ -28,7 +26,6 @@ class Completion(NamedTuple):
 
 class Generator(Protocol):
     """Anything that answers prompts. ``name`` is recorded with what it wrote."""
-
     name: str
 
     def generate(self, prompts: Sequence[Prompt], n: int, sampling: Sampling) -> list[list[Completion]]:
@@ -44,8 +41,7 @@ def registered(kind: str) -> dict[str, EntryPoint]:
 def checkpoint_path(name: str) -> str:
     """What transformers loads for a model's name: a folder where there is one, else the name, for the hub.
 
-    A folder is registered under the name or named from the working folder, the repository or home (``~``).
-    """
+    A folder is registered under the name or named from the working folder, the repository or home (``~``)."""
     if name in registered("models"):
         return str(registered("models")[name].load())
     folders = (Path(name).expanduser().resolve(), resolve(name))

@@ -1,7 +1,6 @@
 """The model and the teacher that the parameters name.
 
-What runs them is implied: endpoints that are given; a registered teacher; else transformers in this process.
-"""
+What runs them is implied: endpoints that are given; a registered teacher; else transformers in this process."""
 
 from pathlib import Path
 from typing import Literal
@@ -32,8 +31,7 @@ def check_generator(role: Role, p: Params) -> None:
 def load_generator(role: Role, p: Params, log_path: Path | str | None = None) -> Generator:
     """The model or the teacher that the parameters name; raises ParameterError if it cannot be loaded.
 
-    ``log_path`` is the JSON-lines file in which an endpoint's requests and their tokens are logged.
-    """
+    ``log_path`` is the JSON-lines file in which an endpoint's requests and their tokens are logged."""
     check_generator(role, p)
     name, endpoints = getattr(p, role), getattr(p, f"{role}_endpoints")
     if endpoints:

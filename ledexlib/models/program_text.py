@@ -1,7 +1,6 @@
 """Texts taken for programs: whether one is what a problem asks for, where it ends, how it completes a stub.
 
-A program is judged by its syntax alone; nothing here runs it or repairs it.
-"""
+A program is judged by its syntax alone; nothing here runs it or repairs it."""
 
 import ast
 import re
@@ -91,8 +90,7 @@ def trim(code: str, problem: Problem | None) -> str:
     """A program without the prose, or the definition that was cut short, that follows it.
 
     A text that does not parse keeps its faults unless it is a whole program up to the line that spoils it, and that
-    line starts prose or the last of its definitions.
-    """
+    line starts prose or the last of its definitions."""
     stub = problem.stub if problem is not None and rank(code, problem) == BODY else ""
     if parse_python(stub + code) is not None:
         return code
@@ -114,8 +112,7 @@ def complete(code: str, problem: Problem | None) -> str:
     """The whole program: a body is put behind the problem's stub, a program gets what the stub has and it lacks.
 
     The docstring that ends a stub states the task, which is no part of the program: a model that is tuned on programs
-    would learn to copy it before it writes a line of its own.
-    """
+    would learn to copy it before it writes a line of its own."""
     if problem is None or not problem.stub:
         return code
     found = rank(code, problem)

@@ -1,8 +1,7 @@
 """How a model is asked: few-shot prompts for base models, chat messages for tuned ones, the teacher's request.
 
 The chat format is the paper's (section 2): user (task), assistant (wrong program), user (feedback and instruction),
-assistant (answer). The paper does not print its prompts; the wording here is the project's own.
-"""
+assistant (answer). The paper does not print its prompts; the wording here is the project's own."""
 
 import re
 from collections.abc import Sequence
@@ -28,19 +27,16 @@ EXPLAIN_REFINE = "The program is wrong. Explain what is wrong with it, then answ
 TEACHER_SYSTEM = (
     "You are an expert Python programmer. You are shown a programming task, a wrong program and what happened when "
     "it was tested. First explain in a few sentences what is wrong with the program, where, and why it fails the "
-    "test. Then write the whole corrected program in one Python code block fenced by ```python and ```."
-)
+    "test. Then write the whole corrected program in one Python code block fenced by ```python and ```.")
 TEACHER_REQUEST = (  # {fence} is a run of backticks that none of the other texts contains
     "Task:\n{task}\n\nThe wrong program:\n{fence}python\n{wrong}\n{fence}\n\n"
     "What happened when it was tested:\n{fence}\n{feedback}\n{fence}\n\n"
-    "Explain the mistake, then write the whole corrected program."
-)
+    "Explain the mistake, then write the whole corrected program.")
 
 # StarChat's layout: each turn is <|role|>, a line break, the text, <|end|>, a line break.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
-)
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}")
 
 
 def task_text(problem: Problem) -> str:
@@ -51,8 +47,7 @@ def task_text(problem: Problem) -> str:
 def few_shot_solution(problem: Problem, shots: Sequence[Problem]) -> str:
     """A prompt for a base model: solved tasks, then this one; a completion ends with ``[DONE]`` (paper: 3 shots).
 
-    A stub problem's code begins with its stub, which says what to do: the task line only asks to complete it.
-    """
+    A stub problem's code begins with its stub, which says what to do: the task line only asks to complete it."""
     solved = [_solve(shot) + few_shot_answer(shot.reference.removeprefix(shot.stub)) for shot in shots]
     return "\n".join([*solved, _solve(problem)])
 
@@ -62,8 +57,7 @@ def _solve(problem: Problem) -> str:
 
 
 def few_shot_refinement(
-    problem: Problem, wrong: str, feedback: str, shots: Sequence[WorkedRepair], explain: bool
-) -> str:
+    problem: Problem, wrong: str, feedback: str, shots: Sequence[WorkedRepair], explain: bool) -> str:
     """A prompt for a base model: repaired programs, then this wrong one, to be repaired with or without explanation."""
     then = EXPLANATION if explain else BEGIN
     asked = [shot[:3] for shot in shots] + [(problem, wrong, feedback)]
@@ -89,8 +83,7 @@ def solve_messages(problem: Problem, answer: str | None = None) -> list[Message]
 
 
 def refine_messages(
-    problem: Problem, wrong: str, feedback: str, explain: bool, answer: str | None = None
-) -> list[Message]:
+    problem: Problem, wrong: str, feedback: str, explain: bool, answer: str | None = None) -> list[Message]:
     """A conversation that asks to repair ``wrong``: task, wrong program, feedback and instruction [, answer]."""
     instruction = EXPLAIN_REFINE if explain else REFINE
     return _turns(task_text(problem), answer_text(None, wrong), f"{feedback}\n\n{instruction}", answer)

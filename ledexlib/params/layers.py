@@ -1,8 +1,7 @@
 """Parameters read from YAML files and ``key=value`` overrides, checked against the vocabulary.
 
 Files layer from left to right (the later file wins), then overrides. Everything is checked before anything runs: an
-unknown name, a wrong type or an impossible value is refused with its place and the nearest name.
-"""
+unknown name, a wrong type or an impossible value is refused with its place and the nearest name."""
 
 from __future__ import annotations
 
@@ -26,7 +25,6 @@ class ParameterError(ValueError):
 
 class Layered(NamedTuple):
     """Parameters that were stated, by name, and where each was: a file, an override or a notebook."""
-
     values: dict[str, Any]
     sources: dict[str, str]
 
@@ -58,8 +56,7 @@ def _fault(item: Mapping[str, Any], key: str, sources: Mapping[str, str]) -> str
 def _parse(text: str, place: str) -> dict[str, Any]:
     """The flat mapping in a YAML text; raises ParameterError if it is broken or not flat.
 
-    A run's name is text, whatever YAML would make of 2024-05-01 or 007.
-    """
+    A run's name is text, whatever YAML would make of 2024-05-01 or 007."""
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()

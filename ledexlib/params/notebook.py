@@ -2,8 +2,7 @@
 
 Values are read from the text of these cells as they were run last, never from the notebook's variables: a loop variable
 that is called like a parameter changes nothing. A value in the parameters cell that equals the vocabulary's default
-states nothing, so that the files named in ``params`` hold; what papermill injects always counts.
-"""
+states nothing, so that the files named in ``params`` hold; what papermill injects always counts."""
 
 import ast
 from collections.abc import Mapping, Sequence
@@ -20,8 +19,7 @@ INJECTED_HEAD = "# Parameters\n"  # of the cell that papermill inserts
 def literals(source: str, place: str) -> dict[str, Any]:
     """Name and value of every ``name: type = literal`` or ``name = literal`` line of a cell.
 
-    Raises ParameterError for anything else: what is derived from parameters belongs in the next cell.
-    """
+    Raises ParameterError for anything else: what is derived from parameters belongs in the next cell."""
     found: dict[str, Any] = {}
     try:
         for statement in ast.parse(source).body:
@@ -33,8 +31,7 @@ def literals(source: str, place: str) -> dict[str, Any]:
                 case _:
                     raise ParameterError(
                         f"{place}, line {statement.lineno}: expected 'name: type = literal  # comment'; "
-                        "what is derived from parameters belongs in the next cell"
-                    )
+                        "what is derived from parameters belongs in the next cell")
             try:
                 found[name] = ast.literal_eval(value)
             except ValueError:
@@ -74,8 +71,7 @@ def from_notebook(variables: Mapping[str, Any]) -> Layered:
     """The parameters that a running notebook states, and where: call with its ``globals()``.
 
     Without IPython's record of cells (a script), the variables that are called like parameters count. Raises
-    ParameterError for a cell that is no list of literals, or a file that cannot be read.
-    """
+    ParameterError for a cell that is no list of literals, or a file that cannot be read."""
     if "In" in variables:
         return _stated_in([str(cell) for cell in variables["In"]])
     here = {name: variables[name] for name in FIELDS if name in variables}

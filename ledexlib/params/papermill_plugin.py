@@ -1,8 +1,7 @@
 """What papermill knows of our notebooks: every parameter of the vocabulary may be injected into one that lists files.
 
 papermill warns of a parameter that it does not see in a notebook's parameters cell; ours shows few and takes all. It
-loads this module through its entry points, and reads other notebooks as ever.
-"""
+loads this module through its entry points, and reads other notebooks as ever."""
 
 import re
 from typing import Any

@@ -1,8 +1,7 @@
 """One flat, typed vocabulary of parameters for every notebook, file and command line, in groups by subject.
 
 Defaults are the paper's where the paper states one, except for sizes: ``max_problems`` keeps an interactive run short.
-Field descriptions are the documentation: ``params/README.md`` is made from them.
-"""
+Field descriptions are the documentation: ``params/README.md`` is made from them."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -48,7 +47,6 @@ def _field(default: Any, description: str, **limits: float) -> Any:
 
 class Params(BaseModel):
     """The resolved parameters of a run. Field descriptions are the documentation shown to users."""
-
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     # The run
@@ -62,8 +60,7 @@ class Params(BaseModel):
     problems_path: str | None = _field(None, "file or folder with the benchmark's original data; None: the hub")
     max_problems: int | None = _field(20, "use only the first so many problems; None uses all", ge=1)
     decontaminate_against: list[str] = _field(
-        [], "drop problems that share 13 words in a row with these: NAME or NAME=PATH",
-    )  # fmt: skip
+        [], "drop problems that share 13 words in a row with these: NAME or NAME=PATH")
     recorded: list[str] = _field([], "files of recorded attempts to verify instead of live samples")
 
     # The model that writes the first programs
@@ -98,18 +95,14 @@ class Params(BaseModel):
 
     # Rewards
     encoder: str = _field(
-        "sentence-transformers/all-roberta-large-v1", "sentence encoder: a hub name, a folder, or 'minilm' (packaged)",
-    )  # fmt: skip
+        "sentence-transformers/all-roberta-large-v1", "sentence encoder: a hub name, a folder, or 'minilm' (packaged)")
     reward_references: Literal["solution", "task"] = _field(
-        "solution", "R_c of the same wrong program (paper), or of its task",
-    )  # fmt: skip
+        "solution", "R_c of the same wrong program (paper), or of its task")
     codebleu_weights: Weights = _field([0.25, 0.25, 0.25, 0.25], "of n-grams, weighted n-grams, syntax, data flow")
     code_reward: Literal["both", "codebleu", "tests"] = _field(
-        "both", "R(r) from CodeBLEU and tests (paper), or one alone",
-    )  # fmt: skip
+        "both", "R(r) from CodeBLEU and tests (paper), or one alone")
     explanation_map: Literal["paper", "quantiles"] = _field(
-        "paper", "R(e) from the paper's 0.4 and 1.0, or from the data's quantiles",
-    )  # fmt: skip
+        "paper", "R(e) from the paper's 0.4 and 1.0, or from the data's quantiles")
     explanation_clip: bool = _field(False, "clip R(e) to [-5, 5] (paper: no clip is written)")
     explanation_when_passed: bool = _field(False, "R(e) counts only if the tests pass, otherwise it is 0")
     max_scored: int | None = _field(None, "wrong programs whose rewards 03 analyses, evenly spread; None: all", ge=1)
@@ -143,13 +136,11 @@ class Params(BaseModel):
     # Reinforcement learning
     ppo_algorithm: Literal["ppo", "grpo"] = _field("ppo", "ppo has a value head; grpo compares answers to a prompt")
     ppo_credit: Literal["paper", "isolated", "single"] = _field(
-        "paper", "explanation tokens see R(e) and later R(r), R(e) alone, one reward",
-    )  # fmt: skip
+        "paper", "explanation tokens see R(e) and later R(r), R(e) alone, one reward")
     explanation_weight: Real = _field(1.0, "weight of R(e) beside R(r) (paper: 1); 0 leaves it out", ge=0)
     ppo_explain: Real = _field(0.5, "share of prompts that ask for an explanation first", ge=0, le=1)
     ppo_programs: Literal["collected", "own"] = _field(
-        "collected", "wrong programs to repair: collected (paper), or the SFT model's own",
-    )  # fmt: skip
+        "collected", "wrong programs to repair: collected (paper), or the SFT model's own")
     ppo_steps: int = _field(100, "batches of answers that are sampled and learned from", ge=1)
     ppo_batch: int = _field(64, "answers in a batch (paper: 64)", ge=2)
     ppo_generations: int = _field(4, "answers to each prompt of a batch", ge=2)
@@ -175,8 +166,7 @@ class Params(BaseModel):
     # Evaluation
     evaluate_models: list[str] = _field(["base", "04_sft"], "'base', stages that leave a model, checkpoint folders")
     evaluate_benchmarks: list[str] = _field(
-        ["mini-mbpp", "mini-humaneval", "mini-mbppplus", "mini-humanevalplus"], "benchmarks: NAME or NAME=PATH",
-    )  # fmt: skip
+        ["mini-mbpp", "mini-humaneval", "mini-mbppplus", "mini-humanevalplus"], "benchmarks: NAME or NAME=PATH")
     evaluate_split: str = _field("test", "split of the benchmarks that is evaluated on")
     evaluate_max_problems: int | None = _field(20, "the first so many problems of each benchmark; None: all", ge=1)
     n_samples: int = _field(100, "programs sampled for each problem in evaluation (paper: 100)", ge=1)
@@ -185,14 +175,12 @@ class Params(BaseModel):
     answers_per_batch: int = _field(64, "answers sampled and saved together; part of what a run reproduces", ge=1)
     n_repair_shots: int = _field(3, "worked repairs shown to a base model that is asked to repair", ge=0)
     feedback_from: Literal["benchmark", "public"] = _field(
-        "benchmark", "tests whose failures a model is shown: all (paper), or the prompt's",
-    )  # fmt: skip
+        "benchmark", "tests whose failures a model is shown: all (paper), or the prompt's")
     n_unbroken: int = _field(1, "programs of each problem that do not fail but are repaired, for the break rate", ge=0)
 
     # Ablations
     ablations: list[str] = _field(
-        ["own", "isolated", "single", "grpo", "codebleu", "tests", "silent", "gated"], "variants to train and compare",
-    )  # fmt: skip
+        ["own", "isolated", "single", "grpo", "codebleu", "tests", "silent", "gated"], "variants to train and compare")
     ablation_seeds: int = _field(3, "trainings of each of them, with seeds from `seed` on", ge=1)
 
 
@@ -210,8 +198,7 @@ _STARTS = {
     "sft": ("Supervised fine-tuning", "sft_model"),
     "ppo": ("Reinforcement learning", "ppo_algorithm"),
     "evaluation": ("Evaluation", "evaluate_models"),
-    "ablations": ("Ablations", "ablations"),
-}
+    "ablations": ("Ablations", "ablations")}
 _names = list(Params.model_fields)
 _ends = [*(_names.index(first) for _, first in _STARTS.values()), len(_names)]
 TITLES = {group: title for group, (title, _) in _STARTS.items()}

@@ -7,5 +7,4 @@ from ledexlib.problems.recorded import read_recorded
 from ledexlib.problems.registry import Benchmark, WorkedRepair, benchmark_names, check_benchmark, load_problems
 from ledexlib.problems.registry import worked_repairs
 from ledexlib.problems.selection import (
-    Overlap, check_solved_examples, decontaminate, selected_problems, solved_examples,
-)
+    Overlap, check_solved_examples, decontaminate, selected_problems, solved_examples)

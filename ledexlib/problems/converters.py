@@ -8,8 +8,7 @@ missing field and ValueError for an impossible value, and runs nothing. What eac
 - MBPP's ``test_setup_code`` (tasks 367 and 927) builds objects of the program's own classes: it runs after the
   program, at the head of each assertion. Half of MBPP has Windows line ends, which count as tokens to a model.
 - APPS runs programs after a header of imports, wraps Codewars answers in a list of one, and JSON has made its
-  integer keys strings and its tuples lists.
-"""
+  integer keys strings and its tuples lists."""
 
 import json
 import re
@@ -85,8 +84,7 @@ def mbpp(row: Row, split: str) -> Problem:
         task_id=f"mbpp/{number}", prompt="\n".join([sentence.strip(), *assertions]),
         entry_point=function_under_test(code, assertions[0]),
         tests=tuple(Assertion(statement=f"{after_program}\n{test}".lstrip()) for test in assertions), reference=code,
-        benchmark="mbpp", split=found[0], setup="\n".join(row.get("test_imports") or []),
-    )  # fmt: skip
+        benchmark="mbpp", split=found[0], setup="\n".join(row.get("test_imports") or []))
 
 
 def as_text(value: Any) -> str:
@@ -104,8 +102,7 @@ def integer_keys(value: Any) -> Any:
 def apps_calls(cases: Row, url: str) -> tuple[Call, ...]:
     """The tests of a call-based APPS problem.
 
-    Codewars outputs stand in a list of one, LeetCode's do not; without a URL, lists of one everywhere decide.
-    """
+    Codewars outputs stand in a list of one, LeetCode's do not; without a URL, lists of one everywhere decide."""
     outputs = cases["outputs"]
     in_lists = all(isinstance(output, list) and len(output) == 1 for output in outputs)
     if in_lists and "leetcode.com" not in url:
@@ -147,16 +144,14 @@ def apps(row: Row, split: str) -> Problem:
     return Problem(
         task_id=f"apps/{split}/{number:04d}", prompt=f"{row['question'].strip()}\n\n{starter.rstrip()}".rstrip(),
         entry_point=name, tests=tests, reference=solutions[0] if solutions else "", benchmark="apps", split=split,
-        setup=APPS_HEADER,
-    )  # fmt: skip
+        setup=APPS_HEADER)
 
 
 def code_contests(row: Row, split: str) -> Problem:
     """CodeContests (Li et al. 2022), from the hub or as rows of ``content``, ``labels`` and ``test``.
 
     The tests are the public, private and generated ones, in this order; the reference is the first Python 3 solution,
-    or empty where there is none (the rows with ``content`` have none).
-    """
+    or empty where there is none (the rows with ``content`` have none)."""
     if "content" in row:
         tests = [(case["input"]["stdin"], case["output"]["stdout"]) for case in loads(row["test"])]
         name, statement, reference = loads(row["labels"])["name"], row["content"], ""
@@ -168,8 +163,7 @@ def code_contests(row: Row, split: str) -> Problem:
         reference = next((code for language, code in pairs if language == PYTHON3), "")
     return Problem(
         task_id=name, prompt=statement.strip(), entry_point=None, reference=reference, benchmark="code_contests",
-        tests=tuple(InputOutput(stdin=stdin, stdout=stdout) for stdin, stdout in tests), split=split,
-    )  # fmt: skip
+        tests=tuple(InputOutput(stdin=stdin, stdout=stdout) for stdin, stdout in tests), split=split)
 
 
 def leetcode(row: Row, split: str) -> Problem:
@@ -177,5 +171,4 @@ def leetcode(row: Row, split: str) -> Problem:
     return Problem(
         task_id=row["task_id"], prompt=row["prompt"].strip(), entry_point=row["entry_point"],
         tests=(Check(source=row["test"]),), reference=row["refinement"] if row["refinement_passes"] else "",
-        benchmark="leetcode", split="test", setup=row["setup"],
-    )  # fmt: skip
+        benchmark="leetcode", split="test", setup=row["setup"])

@@ -6,8 +6,7 @@ only for being None, and which tasks have more than one right answer. Rows come 
 (``base_input``, ``plus_input``) or from the hub, where the inputs stand in the source of a test program.
 
 Two departures, both towards leniency: floats inside any container are compared with the tolerance (EvalPlus: only
-a float or a flat list or tuple of floats, unless the task sets ``atol``), and nan equals nan.
-"""
+a float or a flat list or tuple of floats, unless the task sets ``atol``), and nan equals nan."""
 
 import ast
 import math
@@ -26,8 +25,7 @@ COMPARISONS = {
     **dict.fromkeys((
         "similar_elements", "find_char_long", "common_in_nested_lists", "extract_singly", "larg_nnum",
         "intersection_array", "find_dissimilar", "Diff"), "set"),
-    **dict.fromkeys(("check_str", "text_match_three", "text_starta_endb"), "same_none"),
-}  # fmt: skip
+    **dict.fromkeys(("check_str", "text_match_three", "text_starta_endb"), "same_none")}
 
 
 def _tuples(lists: list) -> list[tuple]:
@@ -53,8 +51,7 @@ _SHAPES: tuple[tuple[tuple, tuple[int, ...]], ...] = (
     ((lambda lists: tuple(_tuples(lists)), ...), (259, 401, 445)),
     ((lambda items: tuple(tuple(item) if isinstance(item, list) else item for item in items),), (278,)),
     ((_deep_tuple, ...), (580, 615, 791)),
-    ((lambda table: {key: tuple(row) for key, row in table.items()},), (722,)),
-)  # fmt: skip
+    ((lambda table: {key: tuple(row) for key, row in table.items()},), (722,)))
 CONVERTERS = {f"Mbpp/{number}": converters for converters, numbers in _SHAPES for number in numbers}
 
 
@@ -85,8 +82,7 @@ ANSWERS: dict[str, Callable[..., set]] = {"digit_distance_nums": digit_distances
 
 POLYNOMIAL = (
     "def polynomial(coefficients, x):\n"
-    "    return sum(coefficient * x**power for power, coefficient in enumerate(coefficients))\n\n\n"
-)
+    "    return sum(coefficient * x**power for power, coefficient in enumerate(coefficients))\n\n\n")
 
 
 def special_check(entry_point: str, calls: list[str], atol: float) -> Check | None:
@@ -142,8 +138,7 @@ def humanevalplus(row: Row, split: str) -> Problem:
 def mbppplus(row: Row, split: str) -> Problem:
     """MBPP+: 378 of MBPP's tasks, with corrected references and about 35 times as many tests.
 
-    The prompt is EvalPlus's: the sentence and one assertion.
-    """
+    The prompt is EvalPlus's: the sentence and one assertion."""
     if "canonical_solution" in row:
         task_id, entry_point, code = row["task_id"], row["entry_point"], row["canonical_solution"]
         prompt = unify_lines(row["prompt"]).strip().strip('"').strip()
@@ -153,5 +148,4 @@ def mbppplus(row: Row, split: str) -> Problem:
         prompt = f"{row['prompt'].strip()}\n{row['test_list'][0].strip()}"
     return Problem(
         task_id=task_id, prompt=prompt, entry_point=entry_point, tests=plus_tests(row, task_id, entry_point),
-        reference=unify_lines(code).strip("\n"), benchmark="mbppplus", split="test",
-    )  # fmt: skip
+        reference=unify_lines(code).strip("\n"), benchmark="mbppplus", split="test")

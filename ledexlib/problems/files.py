@@ -1,8 +1,7 @@
 """Rows of a benchmark in files: JSON lines or a JSON list, plain or gzipped, or APPS's own folders.
 
 Rows come with their place, for error messages, and with their split: a file or folder named after one says it, else it
-is the split asked for, else ``train``.
-"""
+is the split asked for, else ``train``."""
 
 import gzip
 import json
@@ -48,8 +47,7 @@ def _files_in(folder: Path, name: str, files: Sequence[str]) -> list[Path]:
 def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     """The place and the row of each line of JSON lines, or of each item of a JSON list, gzipped or not.
 
-    Raises ProblemError naming the line that is damaged, cut off or no JSON object.
-    """
+    Raises ProblemError naming the line that is damaged, cut off or no JSON object."""
     if path.name.endswith((".json", ".json.gz")):
         rows = _parse("".join(text for _, text in _lines(path)), str(path))
         if not isinstance(rows, list):

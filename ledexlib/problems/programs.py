@@ -37,6 +37,5 @@ def verify_programs(
     """Run programs (id, problem, whole program) against their problems' tests; yields verdicts as they finish."""
     jobs = (
         Job(name, code, problem.tests, problem.entry_point, setup=problem.setup, reference=problem.reference)
-        for name, problem, code in items
-    )
+        for name, problem, code in items)
     return run(jobs, workers, limits)

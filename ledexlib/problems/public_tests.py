@@ -1,7 +1,6 @@
 """The tests that a prompt itself shows: its assertions and the examples in its docstring.
 
-Feedback from these alone is what a model could have at hand when nobody has the hidden tests.
-"""
+Feedback from these alone is what a model could have at hand when nobody has the hidden tests."""
 
 import ast
 import doctest
@@ -50,8 +49,7 @@ def prompt_tests(problem: Problem) -> tuple[Assertion, ...]:
 def with_public_tests(problems: Sequence[Problem], workers: int = 2, limits: Limits | None = None) -> list[Problem]:
     """The problems with the tests that their prompts show in place of their own; none where the prompt shows none.
 
-    An example that the problem's own reference fails was misread, or is wrong, and is left out.
-    """
+    An example that the problem's own reference fails was misread, or is wrong, and is left out."""
     shown = [(problem, prompt_tests(problem)) for problem in problems]
     items = {(p.task_id, test): p.model_copy(update={"tests": (test,)}) for p, tests in shown for test in tests}
     jobs = ((name, problem, problem.reference) for name, problem in items.items())

@@ -10,8 +10,7 @@ benchmark's original file or folder. A package registers more benchmarks by entr
          {"kind": "assertion", "statement": "assert add(1, 2) == 3"},
          {"kind": "check", "source": "def check(candidate): ..."},
          {"kind": "call", "arguments": "(1, 2)", "expected": "3"},
-         {"kind": "io", "stdin": "1 2\\n", "stdout": "3\\n"}]}
-"""
+         {"kind": "io", "stdin": "1 2\\n", "stdout": "3\\n"}]}"""
 
 import difflib
 import logging
@@ -34,7 +33,6 @@ log = logging.getLogger(__name__)
 
 class WorkedRepair(NamedTuple):
     """A wrong program with its feedback, an explanation and a repair, shown to a base model as an example."""
-
     problem: Problem
     wrong: str
     feedback: str
@@ -46,9 +44,7 @@ class Benchmark(NamedTuple):
     """Where a benchmark's problems come from: rows that ``convert`` reads, or ``generate``, called with a split.
 
     ``hub`` is the arguments of ``datasets.load_dataset`` but the split; ``files`` are the names of its original files;
-    ``worked_repairs`` makes repairs of its own for few-shot prompts.
-    """
-
+    ``worked_repairs`` makes repairs of its own for few-shot prompts."""
     convert: Callable[[Row, str], Problem] | None = None
     splits: tuple[str, ...] = ("test",)
     hub: dict[str, Any] | None = None
@@ -76,8 +72,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "code_contests": Benchmark(
         converters.code_contests, ("train", "valid", "test"), {"path": "deepmind/code_contests"}),
     "leetcode": Benchmark(converters.leetcode, files=("debugbench_leetcode.jsonl.gz",)),
-    "jsonl": Benchmark(lambda row, split: Problem.model_validate(row), splits=()),
-}  # fmt: skip
+    "jsonl": Benchmark(lambda row, split: Problem.model_validate(row), splits=())}
 
 
 @cache
@@ -101,12 +96,10 @@ def find_benchmark(entry: str) -> Benchmark:
 
 
 def check_benchmark(
-    entry: str, split: str | None = None, path: str | Path | None = None
-) -> tuple[str, Benchmark, Path | None]:
+    entry: str, split: str | None = None, path: str | Path | None = None) -> tuple[str, Benchmark, Path | None]:
     """The name, the benchmark and the path of its data, if that is given; loads nothing.
 
-    Raises ProblemError for an unknown name, a wrong split or a path that is not there.
-    """
+    Raises ProblemError for an unknown name, a wrong split or a path that is not there."""
     name, _, inside = entry.partition("=")
     where = Path(path) if path is not None else resolve(inside) if inside else None
     benchmark = find_benchmark(name)
@@ -126,8 +119,7 @@ def load_problems(entry: str, split: str | None = None, path: str | Path | None 
 
     ``entry`` is NAME or NAME=PATH as parameters write it, where a relative path starts at the repository; ``path`` is
     the same for code. Without a path, problems are loaded from the hub. Raises ProblemError for an unknown name or
-    split, for a missing or damaged file (with its line) and for a row that is not the benchmark's.
-    """
+    split, for a missing or damaged file (with its line) and for a row that is not the benchmark's."""
     name, benchmark, where = check_benchmark(entry, split, path)
     if benchmark.generate:
         return [problem for part in ((split,) if split else benchmark.splits) for problem in benchmark.generate(part)]
@@ -173,8 +165,7 @@ def _rows_of_hub(name: str, benchmark: Benchmark, split: str | None) -> Iterator
 def _converted(name: str, benchmark: Benchmark, rows: Iterator[tuple[str, str, Row]]) -> list[Problem]:
     """The problems that have tests, each once; raises ProblemError naming the place and the field at fault.
 
-    LeetCode rows are bugs, several to a task: the first with a reference is taken.
-    """
+    LeetCode rows are bugs, several to a task: the first with a reference is taken."""
     problems: dict[str, Problem] = {}
     places: dict[str, str] = {}
     untested = []

@@ -5,8 +5,7 @@ white space and punctuation vanish, and with them quotes, comment signs and doct
 dropped if its prompt or reference shares a run of ``ngram`` words (13, as GPT-3's and many later reports use) with the
 prompt or reference of a test problem. Runs that are mostly numbers do not count: ``1, 2, 3, …`` stands in the data of
 unrelated problems. Texts shorter than a run count only if they are equal as a whole. What this does not find: a problem
-retold in other words, or a reference with renamed variables.
-"""
+retold in other words, or a reference with renamed variables."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,6 @@ Words = tuple[str, ...]
 
 class Overlap(Record):
     """Why a training problem was dropped: the longest run of words that it shares with a test problem."""
-
     train_id: str
     test_id: str
     test_benchmark: str
@@ -66,19 +64,16 @@ def _overlap(problem: Problem, index: dict[int, tuple[Problem, str, Words, int]]
             longest = len(shared)
             overlap = Overlap(
                 train_id=problem.task_id, test_id=other.task_id, test_benchmark=other.benchmark,
-                train_field=field, test_field=other_field, text=" ".join(shared),
-            )  # fmt: skip
+                train_field=field, test_field=other_field, text=" ".join(shared))
     return overlap
 
 
 def decontaminate(
-    train: Iterable[Problem], test: Iterable[Problem], ngram: int = 13
-) -> tuple[list[Problem], list[Overlap]]:
+    train: Iterable[Problem], test: Iterable[Problem], ngram: int = 13) -> tuple[list[Problem], list[Overlap]]:
     """The training problems that share no run of ``ngram`` words with a test problem, and why the others were dropped.
 
     Keeps the order. Time and memory grow linearly with the texts: of each run of the test problems its hash and its
-    place are held, about 250 bytes for each word.
-    """
+    place are held, about 250 bytes for each word."""
     if ngram < 1:
         raise ValueError(f"ngram is a number of words, at least 1: {ngram}")
     index: dict[int, tuple[Problem, str, Words, int]] = {}
@@ -113,8 +108,7 @@ def check_solved_examples(p: Params, entry: str | None = None) -> None:
 def solved_examples(p: Params, entry: str | None = None) -> list[Problem]:
     """The solved problems shown to a base model, from the split ``prompt``, which nothing is collected or tested on.
 
-    They are of ``shots_benchmark``, else of ``entry`` (NAME or NAME=PATH), by default what is collected from.
-    """
+    They are of ``shots_benchmark``, else of ``entry`` (NAME or NAME=PATH), by default what is collected from."""
     return _examples(load_problems, p, entry)[: p.n_shots]
 
 

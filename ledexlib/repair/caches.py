@@ -37,8 +37,7 @@ def in_order(prompts_per_batch: int) -> Batching:
 def longest_first(answers_per_batch: int) -> Batching:
     """Evaluation's batches: about so many answers with little padding, each prompt's in one batch.
 
-    Prompts wanted equally often come together, of these the longest first.
-    """
+    Prompts wanted equally often come together, of these the longest first."""
 
     def length(prompt: Prompt) -> int:
         return len(prompt) if isinstance(prompt, str) else sum(len(message["content"]) for message in prompt)
@@ -59,7 +58,6 @@ def longest_first(answers_per_batch: int) -> Batching:
 
 class CachedCompletion(Record):
     """A sample of a prompt; ``asked_by`` names the step for which it was drawn, ``seed`` is its batch's."""
-
     id: str  # the prompt's id, a slash and the number of the sample, from 0
     asked_by: str
     text: str
@@ -72,13 +70,11 @@ class CompletionCache:
     """The completions of the model ``name``, sampled with ``sampling``, in the JSON-lines file ``path``.
 
     ``load`` is called only if a sample has to be drawn; batches' seeds are derived from ``seed``. One process at a time
-    may use the file.
-    """
+    may use the file."""
 
     def __init__(
         self, path: Path, name: str, load: Callable[[], Generator], sampling: Sampling, seed: int | Sampling,
-        batching: Batching, progress: NewProgress,
-    ) -> None:  # fmt: skip
+        batching: Batching, progress: NewProgress) -> None:  
         self.name, self.sampling = name, sampling
         self._generator, self._seed, self._batching, self._progress = cache(load), seed, batching, progress
         self._lines = JsonLines(path, CachedCompletion)
@@ -88,15 +84,13 @@ class CompletionCache:
     def __call__(self, prompts: Sequence[Prompt], n: int, asked_by: str) -> list[CachedCompletion]:
         """``n`` completions of each prompt, one prompt's after the other's; one that comes k times gets k × ``n``.
 
-        The step ``asked_by`` is part of what seeds the samples that it is the first to ask for.
-        """
+        The step ``asked_by`` is part of what seeds the samples that it is the first to ask for."""
         drawn, names = self._drawn, [content_id("prompt", prompt) for prompt in prompts]
         counts = {name: n * times for name, times in Counter(names).items()}
         wanted = {name: [f"{name}/{k}" for k in range(count)] for name, count in counts.items()}
         asked = {
             name: prompt for name, prompt in zip(names, prompts, strict=True)
-            if any(sample not in drawn or drawn[sample].asked_by == asked_by for sample in wanted[name])
-        }  # fmt: skip
+            if any(sample not in drawn or drawn[sample].asked_by == asked_by for sample in wanted[name])}
         known = sum(sample in drawn for samples in wanted.values() for sample in samples)
         with self._progress(sum(counts.values()), f"{self.name}: {asked_by}", known) as bar:
             for number, batch in enumerate(self._batching(asked, counts)):
@@ -115,8 +109,7 @@ class CompletionCache:
         new = [
             CachedCompletion(id=f"{name}/{k}", asked_by=asked_by, seed=seed, **completion._asdict())
             for name, row in zip(batch, rows, strict=True) for k, completion in enumerate(row)
-            if f"{name}/{k}" in missing
-        ]  # fmt: skip
+            if f"{name}/{k}" in missing]
         self._lines.append(new)
         self._drawn.update((sample.id, sample) for sample in new)
 
@@ -127,7 +120,6 @@ class CompletionCache:
 
 class CachedVerdict(Record):
     """The verdict on a program, named by the content of the program and of the problem with its tests."""
-
     id: str
     verdict: Verdict
 
@@ -141,8 +133,7 @@ class VerdictCache:
     """Verdicts on programs, in the JSON-lines file ``path`` or in memory alone.
 
     In memory ``infra`` is not remembered: such a program is tried again. On disk it is, so that a killed and resumed
-    run ends with the records of an undisturbed one.
-    """
+    run ends with the records of an undisturbed one."""
 
     def __init__(self, p: Params, path: Path | None = None, progress: NewProgress | None = None) -> None:
         self._p, self._progress = p, progress
@@ -160,8 +151,7 @@ class VerdictCache:
         names = [content_id(self._name(by_task[task_id]), code) for task_id, code in programs]
         new = {
             name: (name, by_task[task_id], code) for name, (task_id, code) in zip(names, programs, strict=True)
-            if name not in self._known
-        }  # fmt: skip
+            if name not in self._known}
         found = self._run(list(new.values()), label, len(set(names)) - len(new)) if new else {}
         return [found[name] if name in found else self._known[name] for name in names]
 

@@ -2,8 +2,7 @@
 
 It serves collection (a base model drafts, a teacher repairs), on-policy programs (the fine-tuned model drafts),
 evaluation (a model repairs its own drafts) and the rounds of reinforcement learning. What differs is who completes
-prompts, how they are asked, and whose tests give the feedback; below the loop is what collection chooses.
-"""
+prompts, how they are asked, and whose tests give the feedback; below the loop is what collection chooses."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,12 +24,10 @@ AskRepair = Callable[[Problem, Solution], Prompt]
 
 def draft_solutions(
     problems: Sequence[Problem], n: int, ask: AskSolution, completions: CompletionCache, verdicts: VerdictCache,
-    step: str = "solutions",
-) -> list[Solution]:  # fmt: skip
+    step: str = "solutions") -> list[Solution]:  
     """``n`` programs for each problem, in the problems' order, each with its verdict.
 
-    ``step`` names the work in progress bars, and is part of what seeds the sampling.
-    """
+    ``step`` names the work in progress bars, and is part of what seeds the sampling."""
     asked = [problem for problem in problems for _ in range(n)]
     answers = completions([ask(problem) for problem in problems], n, step)
     codes = [parse_solution(answer.text, problem) for answer, problem in zip(answers, asked, strict=True)]
@@ -40,11 +37,9 @@ def draft_solutions(
         Solution(
             id=content_id("solution", problem.task_id, completions.name, sampling), task_id=problem.task_id, code=code,
             completion=answer.text, model=completions.name, sampling=sampling, verdict=verdict, tokens=answer.tokens,
-            finished=answer.finished,
-        )
+            finished=answer.finished)
         for problem, code, answer, verdict in zip(asked, codes, answers, found, strict=True)
-        for sampling in [completions.sampling_of(answer)]
-    ]  # fmt: skip
+        for sampling in [completions.sampling_of(answer)]]
 
 
 def feedback_on(
@@ -52,8 +47,7 @@ def feedback_on(
 ) -> list[Solution]:
     """The solutions with the feedback of ``visible`` problems' tests in place of their own.
 
-    A program fails if these do; where a problem shows none, no program of it fails.
-    """
+    A program fails if these do; where a problem shows none, no program of it fails."""
     testable = {problem.task_id: problem for problem in visible if problem.tests}
     tested = [(s.task_id, s.code) for s in solutions if s.task_id in testable]
     shown = iter(verdicts(testable.values(), tested, f"verdicts of visible tests on {step}"))
@@ -68,12 +62,10 @@ def feedback_on(
 
 def repair_solutions(
     solutions: Sequence[Solution], problems: Sequence[Problem], n: int, way: Way, ask: AskRepair,
-    completions: CompletionCache, verdicts: VerdictCache, step: str = "refinements",
-) -> list[Refinement]:  # fmt: skip
+    completions: CompletionCache, verdicts: VerdictCache, step: str = "refinements") -> list[Refinement]:  
     """``n`` repairs of each solution, in the solutions' order, each with its verdict by its problem's tests.
 
-    ``way`` says what ``ask`` asks for; ``step`` is as in `draft_solutions`.
-    """
+    ``way`` says what ``ask`` asks for; ``step`` is as in `draft_solutions`."""
     by_task = {problem.task_id: problem for problem in problems}
     asked = [solution for solution in solutions for _ in range(n)]
     answers = completions([ask(by_task[solution.task_id], solution) for solution in solutions], n, step)
@@ -85,11 +77,9 @@ def repair_solutions(
             id=content_id("refinement", solution.id, completions.name, sampling), solution_id=solution.id,
             task_id=solution.task_id, explanation=said.explanation, code=said.code, completion=answer.text,
             teacher=completions.name, sampling=sampling, verdict=verdict, way=way, tokens=answer.tokens,
-            finished=answer.finished,
-        )
+            finished=answer.finished)
         for solution, said, answer, verdict in zip(asked, read, answers, found, strict=True)
-        for sampling in [completions.sampling_of(answer)]
-    ]  # fmt: skip
+        for sampling in [completions.sampling_of(answer)]]
 
 
 def next_turn(problem: Problem, code: str, verdict: Verdict, explain: bool) -> str | None:
@@ -101,8 +91,7 @@ def next_turn(problem: Problem, code: str, verdict: Verdict, explain: bool) -> s
 
 def _collected(
     role: str, name: str, load: Callable[[], Generator] | None, sampling: Sampling, p: Params, folder: Path,
-    progress: NewProgress,
-) -> CompletionCache:  # fmt: skip
+    progress: NewProgress) -> CompletionCache:  
     """A collection's cache of completions by ``load`` or, if that is None, by who has the role in the parameters."""
     if load is None:
         models.check_generator(role, p)
@@ -116,8 +105,7 @@ def model_completions(
 ) -> CompletionCache:
     """The model's completions, kept in ``folder``; ``name`` and ``load`` put another in the place of ``p.model``.
 
-    Raises ParameterError for a model that cannot be loaded, before any work.
-    """
+    Raises ParameterError for a model that cannot be loaded, before any work."""
     sampling = Sampling(temperature=p.solution_temperature, top_p=p.top_p, max_tokens=p.solution_max_tokens)
     return _collected("model", name or p.model, load, sampling, p, folder, progress)
 

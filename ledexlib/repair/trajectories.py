@@ -52,20 +52,17 @@ def assemble(solutions: Iterable[Solution], refinements: Iterable[Refinement]) -
 
 
 def recorded_trajectories(
-    files: Sequence[str], problems: Sequence[Problem], verdicts: VerdictCache
-) -> list[Trajectory]:
+    files: Sequence[str], problems: Sequence[Problem], verdicts: VerdictCache) -> list[Trajectory]:
     """What others recorded, with verdicts: first programs with their repairs, in the order of the rounds.
 
-    A repair with an explanation counts as explained, any other as direct.
-    """
+    A repair with an explanation counts as explained, any other as direct."""
     solutions, refinements = read_recorded(map(resolve, files), [problem.task_id for problem in problems])
     programs = [(program.task_id, program.code) for program in (*solutions, *refinements)]
     found = iter(verdicts(problems, programs, "verdicts on recorded attempts"))
     solutions = [solution.model_copy(update={"verdict": next(found)}) for solution in solutions]
     refinements = [
         r.model_copy(update={"verdict": next(found), "way": "explain" if r.explanation else "refine"})
-        for r in refinements
-    ]
+        for r in refinements]
     return assemble(solutions, refinements)
 
 
@@ -111,8 +108,7 @@ def failure_table(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
     rows = [
         (t.solution.task_id, failure_kind(verdict), 100.0 * verdict.n_passed / max(1, verdict.n_tests),
          len(t.refinements), len(t.correct), bool(t.correct))
-        for t in wrong_trajectories(trajectories) for verdict in [t.solution.verdict]
-    ]  # fmt: skip
+        for t in wrong_trajectories(trajectories) for verdict in [t.solution.verdict]]
     columns = ["task", "kind", "tests passed %", "refinements", "correct refinements", "refined"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -138,16 +134,14 @@ def length_table(trajectories: Iterable[Trajectory]) -> pd.DataFrame:
             rows |= {("explanation", "explanation", r.verdict.passed, r.explanation)} if r.explanation else set()
     table = [
         (what, part, "correct" if good else "wrong", len(text.splitlines() if what == "program" else text.split()))
-        for what, part, good, text in sorted(rows)
-    ]
+        for what, part, good, text in sorted(rows)]
     return pd.DataFrame(table, columns=["text", "of", "verdict", "length"])
 
 
 def solved_after_rounds(trajectories: Iterable[Trajectory]) -> pd.Series:
     """For sequences of attempts: how many end in a pass if one stops after so many rounds of repair (0: none).
 
-    A sequence shorter than the round counts with its last attempt.
-    """
+    A sequence shorter than the round counts with its last attempt."""
     sequences = [[t.solution.verdict.passed, *(r.verdict.passed for r in t.refinements)] for t in trajectories]
     rounds = max(map(len, sequences), default=0)
     solved = [sum(s[min(i, len(s) - 1)] for s in sequences) for i in range(rounds)]
@@ -191,5 +185,4 @@ def dataset_card(trajectories: Sequence[Trajectory], about: dict[str, object], c
         teachers=", ".join(sorted({r.teacher for t in trajectories for r in t.refinements})) or "nobody",
         solutions=len(trajectories), wrong=len(bad), refinements=sum(len(t.refinements) for t in bad),
         correct=sum(len(t.correct) for t in bad), rate=refinement_rate(trajectories) or "–",
-        facts="\n".join(f"| {name} | {value} |" for name, value in about.items()),
-    )  # fmt: skip
+        facts="\n".join(f"| {name} | {value} |" for name, value in about.items()))

@@ -23,8 +23,7 @@ def rendered_notebook(notebook: Path, whole: bool = False) -> tuple[Markup, Cont
     markdown = MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True))
     exporter = HTMLExporter(
         template_name="basic", exclude_input=True, exclude_output_prompt=True, exclude_input_prompt=True,
-        embed_images=True, filters={"markdown2html": markdown.render},
-    )  # fmt: skip
+        embed_images=True, filters={"markdown2html": markdown.render})
     exporter.register_preprocessor(TagRemovePreprocessor(remove_cell_tags=removed), enabled=True)
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # printed lines in one block
     return _finished(exporter.from_filename(str(notebook))[0])

@@ -21,7 +21,7 @@ def write_run_page(folder: Path) -> Path:
     run, pages = RunState(folder), folder / "report"
     pages.mkdir(exist_ok=True)
     shown = [stage for stage in run.stages if stage.notebook]
-    for stage, previous, following in zip(shown, [None, *shown[:-1]], [*shown[1:], None], strict=True):
+    for stage, previous, following in zip(shown, [None, *shown[:-1]], [*shown[1:], None], strict=False):
         body, contents = rendered_notebook(stage.notebook, whole=stage.status != "done")
         values = {"stage": stage, "previous": previous, "following": following, "body": body, "contents": contents}
         _write(pages / f"{stage.name}.html", "stage.html", run=run, **values)
@@ -40,8 +40,7 @@ def _write_runs_page(outputs: Path) -> None:
         outputs / "index.html", "runs.html", runs=runs, compared=compared,
         parameters=differing_parameters([run.about["parameters"] for run in compared]),
         gains=_side_by_side([_gains(run) for run in compared]),
-        metrics={stage: _side_by_side([run.get(stage, {}) for run in singles]) for stage in names},
-    )  # fmt: skip
+        metrics={stage: _side_by_side([run.get(stage, {}) for run in singles]) for stage in names})
 
 
 def _write(path: Path, template: str, **values: Any) -> None:

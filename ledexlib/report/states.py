@@ -12,8 +12,7 @@ KEY_METRICS = 6  # how many of a stage's metrics a table shows: the first ones t
 class StageState:
     """A stage as it stands: ``status`` is done, running, failed or unfinished; ``notebook`` is the executed one.
 
-    ``changed`` are the files whose code is no longer what a completed stage was made by, ``other_code`` says so.
-    """
+    ``changed`` are the files whose code is no longer what a completed stage was made by, ``other_code`` says so."""
 
     def __init__(self, folder: Path):
         self.name = folder.name

@@ -1,7 +1,6 @@
 """Things to read inside a notebook: a problem, a program, a repair with what it changed, tables.
 
-Texts are Markdown and tables plain HTML: they read well in JupyterLab, on pages, and on GitHub, which strips styles.
-"""
+Texts are Markdown and tables plain HTML: they read well in JupyterLab, on pages, and on GitHub, which strips styles."""
 
 import difflib
 import re

@@ -15,22 +15,19 @@ from ledexlib.rewards.scorer import LeaveOut, Reward, Scorer
 from ledexlib.statistics import Estimate, bootstrap, ratio
 
 LEAVE_OUT_RULES: Mapping[LeaveOut, str] = {
-    "nothing": "all", "itself": "without itself", "program": "without its program's correct refinements and copies",
-}  # fmt: skip
+    "nothing": "all", "itself": "without itself", "program": "without its program's correct refinements and copies"}
 # With the references of one wrong program, an independent sample is compared with the others; with those of a task,
 # correct and wrong refinements of a program are compared with the same references, none of them made for it.
 HONEST_RULE: Mapping[str, LeaveOut] = {"solution": "itself", "task": "program"}
 SCORES = {  # columns of the tables, and the fields of a reward in them
     "S_cb": "s_cb", "S_ut": "s_ut", "S_ex": "s_ex", "n-grams": "ngram", "weighted n-grams": "weighted_ngram",
-    "syntax": "syntax", "data flow": "dataflow", "R(r)": "code", "R(e)": "explanation", "R(r) + R(e)": "total",
-}  # fmt: skip
+    "syntax": "syntax", "data flow": "dataflow", "R(r)": "code", "R(e)": "explanation", "R(r) + R(e)": "total"}
 COUNTS = {"references": "n_references", "without flow": "without_flow", "unmatched flow": "unmatched_flow"}
 DRAWS = 1000
 
 
 class RewardRecord(Record):
     """A collected refinement with its rewards: as training sees it, and by the honest rule of what is left out."""
-
     id: str  # the refinement's
     task_id: str
     correct: bool
@@ -48,15 +45,12 @@ def wrong_with_refinements(trajectories: Iterable[Trajectory], most: int | None)
 def score_by_rules(
     scorer: Scorer, refinements: Sequence[Refinement]
 ) -> tuple[dict[LeaveOut, list[Reward | None]], tuple[float, float] | None]:
-    """The rewards under every rule of what is left out, and the two ends of equation 5 that the honest S_ex give.
-
-    The ends are None without similarities. With ``explanation_map: quantiles`` the rewards use them; raises ValueError
-    if there are none then.
-    """
+    """The rewards under every rule of what is left out, and the two ends of equation 5 that the honest S_ex give
+    (None without similarities). With ``explanation_map: quantiles`` the rewards use them; ValueError without any."""
     p = scorer.params
     found = {rule: scorer.score(refinements, rule) for rule in LEAVE_OUT_RULES}
     honest = found[HONEST_RULE[p.reward_references]]
-    similarities = [reward.s_ex for reward in honest if reward is not None and reward.s_ex is not None]
+    similarities = [reward.s_ex for reward in honest if reward and reward.s_ex is not None]
     ends = fit_explanation_map(similarities) if similarities or p.explanation_map != "paper" else None
     if p.explanation_map == "quantiles":
         scorer.ends = ends
@@ -70,8 +64,7 @@ def reward_records(
     """The rewards to keep."""
     return [
         RewardRecord(id=r.id, task_id=r.task_id, correct=r.verdict.passed, among_all=one, honest=other)
-        for r, one, other in zip(refinements, among_all, honest, strict=True)
-    ]
+        for r, one, other in zip(refinements, among_all, honest, strict=True)]
 
 
 def reward_table(refinements: Sequence[Refinement], rewards: Sequence[Reward | None]) -> pd.DataFrame:
@@ -80,8 +73,7 @@ def reward_table(refinements: Sequence[Refinement], rewards: Sequence[Reward | N
         (r.task_id, r.solution_id, "correct" if r.verdict.passed else "wrong",
          *(getattr(reward, field) for field in (*SCORES.values(), *COUNTS.values())),
          len(r.code.splitlines()), len((r.explanation or "").split()), r)
-        for r, reward in zip(refinements, rewards, strict=True) if reward is not None
-    ]  # fmt: skip
+        for r, reward in zip(refinements, rewards, strict=True) if reward is not None]
     columns = ["task", "solution", "verdict", *SCORES, *COUNTS, "lines", "words", "refinement"]
     table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(SCORES, float))
     table.loc[table["R(e)"].isna(), "R(r) + R(e)"] = np.nan
@@ -100,9 +92,7 @@ def _by_task(tasks: pd.Series, statistic: Callable[[np.ndarray], float], draws: 
 
 def auc(frame: pd.DataFrame, score: str) -> Estimate | None:
     """AUC of a score as a classifier of correctness over all refinements, by task; None without both verdicts.
-
-    The value is scikit-learn's; for the thousand draws of the interval, the same from ranks is fifty times as fast.
-    """
+    The value is scikit-learn's; for the thousand draws of the interval, the same from ranks is fifty times as fast."""
     from sklearn.metrics import roc_auc_score
 
     part = frame.dropna(subset=[score])
@@ -138,8 +128,7 @@ def auc_table(frame: pd.DataFrame) -> pd.DataFrame:
         overall, (within, pairs) = auc(frame, score), auc_within_programs(frame, score)
         if overall is not None:
             there = frame.dropna(subset=[score])["verdict"].value_counts()
-            within = within[:3] if within else [np.nan] * 3
-            rows.append((score, there["correct"], there["wrong"], *overall[:3], pairs, *within))
+            rows.append((score, there["correct"], there["wrong"], *overall[:3], pairs, *(within or [np.nan] * 3)[:3]))
     columns = ["score", "correct", "wrong", "AUC", "low", "high", "pairs within a program", "AUC within", "low within"]
     return pd.DataFrame(rows, columns=[*columns, "high within"])
 
@@ -167,10 +156,10 @@ def rank_correlation(frame: pd.DataFrame, one: str, other: str) -> Estimate | No
     part = frame.dropna(subset=[one, other])
     if part[one].nunique() < 2 or part[other].nunique() < 2:
         return None
-    a, b = (part[column].to_numpy() for column in (one, other))
+    values = part[[one, other]].to_numpy(float)
 
     def of_draw(rows: np.ndarray) -> float:
-        x, y = (rankdata(values[rows]) for values in (a, b))
+        x, y = rankdata(values[rows], axis=0).T
         return float(np.corrcoef(x, y)[0, 1]) if x.std() and y.std() else float("nan")
 
     return _by_task(part["task"], of_draw, draws=300)
@@ -182,8 +171,7 @@ def reward_correlations(frame: pd.DataFrame) -> pd.DataFrame:
     rows = [
         (name, len(part.dropna(subset=["R(r)", "R(e)"])),
          *(_text(rank_correlation(part, *pair)) for pair in (("R(r)", "R(e)"), ("S_cb", "S_ex"))))
-        for name, part in parts.items()
-    ]  # fmt: skip
+        for name, part in parts.items()]
     return pd.DataFrame(rows, columns=["refinements", "n", "R(r) with R(e)", "S_cb with S_ex"])
 
 
@@ -195,10 +183,8 @@ def length_correlations(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def saturation_table(trajectories: Sequence[Trajectory], every: pd.DataFrame, honest: pd.DataFrame) -> pd.DataFrame:
-    """Where the rewards stop to tell anything: ends of the scales, degenerate data flow, copies, no reward at all.
-
-    ``every`` and ``honest`` are tables of the rewards among all references and by the honest rule.
-    """
+    """Where the rewards stop to tell anything: ends of the scales, degenerate data flow, copies, no reward at all;
+    ``every`` and ``honest`` are tables of the rewards among all references and by the honest rule."""
     pairs = [(t.solution, r) for t in trajectories for r in t.refinements]
     unscored, n, n_compared = sum(r.verdict.status == "infra" for _, r in pairs), len(pairs), every["references"].sum()
     counts = [
@@ -213,8 +199,7 @@ def saturation_table(trajectories: Sequence[Trajectory], every: pd.DataFrame, ho
         ("S_cb = 1 by the honest rule", (honest["S_cb"] > 1 - 1e-9).sum(), len(honest)),
         ("R(e) below -5", (honest["R(e)"] < -5).sum(), honest["R(e)"].count()),
         ("comparisons: reference without data flow, which counts as 1", every["without flow"].sum(), n_compared),
-        ("comparisons: no data flow matched, which counts as 1", every["unmatched flow"].sum(), n_compared),
-    ]
+        ("comparisons: no data flow matched, which counts as 1", every["unmatched flow"].sum(), n_compared)]
     table = pd.DataFrame(counts, columns=["what", "count", "of"]).astype({"count": int, "of": int})
     table["%"] = 100 * table["count"] / table["of"].where(table["of"] > 0)
     return table
@@ -238,8 +223,7 @@ def explanation_map_table(frame: pd.DataFrame, ends: Mapping[str, tuple[float, f
         rows.append({
             "map": name, "-5 at": low, "0 at": (low + high) / 2, "5 at": high, "mean of correct": good.mean(),
             "mean of wrong": bad.mean(), "spread (sd)": values.std(), "correct above 0 %": 100 * (good > 0).mean(),
-            "wrong above 0 %": 100 * (bad > 0).mean(), "outside [-5, 5] %": 100 * (values.abs() > 5).mean(),
-        })  # fmt: skip
+            "wrong above 0 %": 100 * (bad > 0).mean(), "outside [-5, 5] %": 100 * (values.abs() > 5).mean()})
     return pd.DataFrame(rows)
 
 

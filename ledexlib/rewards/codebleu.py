@@ -10,8 +10,7 @@ What the package does is kept, its oddities too:
   if it has some and none of it is matched, as for most programs that do not parse. ``CodeBLEU`` counts both.
 - Where a value has several parents, their order is that of a set of names: here always as under ``PYTHONHASHSEED=0``
   (see ``set_order``).
-- A program that does not parse is scored: tree-sitter makes a tree of any text.
-"""
+- A program that does not parse is scored: tree-sitter makes a tree of any text."""
 
 import math
 from collections import Counter
@@ -38,7 +37,6 @@ PROGRAMS_KEPT = 8192  # by `read`
 @dataclass(frozen=True)
 class Structure:
     """What CodeBLEU counts in a program's syntax tree and data flow."""
-
     subtrees: frozenset[str]  # as s-expressions, each once
     n_subtrees: int  # with repetitions
     repeated: dict[str, int]  # how often more than once the subtrees occur that do
@@ -48,7 +46,6 @@ class Structure:
 @dataclass(frozen=True)
 class Program:
     """What CodeBLEU counts in a program; a set holds a repeated element once for each time, numbered."""
-
     length: int  # tokens, separated by white space
     possible: tuple[int, ...]  # n-grams of the orders 1 to 4, at least 1
     possible_weighted: tuple[float, ...]  # the same with 1-grams weighted
@@ -59,7 +56,6 @@ class Program:
 
 class CodeBLEU(NamedTuple):
     """CodeBLEU and its parts, means over references, in [0, 1]; then how many references had a part out of order."""
-
     codebleu: float
     ngram: float
     weighted_ngram: float
@@ -82,12 +78,12 @@ def codebleu_parts(prediction: str, reference: str, weights: Sequence[float] = W
     """CodeBLEU of a prediction against one reference, with its parts."""
     ours, theirs = read(prediction), read(reference)
     matched = [len(a & b) for a, b in zip(ours.ngrams, theirs.ngrams, strict=True)]
-    ngram = _brevity_penalty(theirs.length, ours.length) * _bleu(matched, ours.possible)
+    ngram = _bleu(matched, ours.possible, ours.length, theirs.length)
     matched[0] = PLAIN_WEIGHT * matched[0] + (1 - PLAIN_WEIGHT) * len(ours.keywords & theirs.keywords)
-    weighted_ngram = _brevity_penalty(WEIGHTED_LENGTH, ours.length) * _bleu(matched, theirs.possible_weighted)
+    weighted_ngram = _bleu(matched, theirs.possible_weighted, ours.length, WEIGHTED_LENGTH)
     tree, other = theirs.structure, ours.structure
     common = tree.subtrees & other.subtrees
-    again = sum(n for subtree, n in tree.repeated.items() if subtree in common)
+    again = sum(tree.repeated[subtree] for subtree in tree.repeated.keys() & common)
     syntax = (len(common) + again) / tree.n_subtrees
     dataflow = len(tree.flows & other.flows) / len(tree.flows) if tree.flows else 0.0
     a, b, c, d = weights
@@ -96,17 +92,15 @@ def codebleu_parts(prediction: str, reference: str, weights: Sequence[float] = W
     return CodeBLEU(total, ngram, weighted_ngram, syntax, dataflow, 1, int(without), int(not (without or dataflow)))
 
 
-def _bleu(matched: Sequence[float], possible: Sequence[float]) -> float:
-    """The geometric mean of matched ÷ possible over the orders; 0 if no single token is matched."""
-    ratios = [(found or SMOOTHING) / of for found, of in zip(matched, possible, strict=True)]
-    return math.prod(ratios) ** (1 / ORDERS) if matched[0] else 0.0
-
-
-def _brevity_penalty(reference: int, prediction: int) -> float:
-    """For a prediction (length in tokens) shorter than its reference."""
-    if prediction > reference:
-        return 1.0
-    return math.exp(1 - reference / prediction) if prediction else 0.0
+def _bleu(matched: Sequence[float], possible: Sequence[float], length: int, reference_length: int) -> float:
+    """The geometric mean of matched ÷ possible over the orders, less for a prediction shorter than its reference."""
+    if not matched[0]:
+        return 0.0
+    brevity_penalty = 1.0 if length > reference_length else math.exp(1 - reference_length / length)
+    product = 1.0
+    for found, of in zip(matched, possible, strict=True):
+        product *= (found or SMOOTHING) / of
+    return brevity_penalty * product ** (1 / ORDERS)
 
 
 @lru_cache(maxsize=PROGRAMS_KEPT)
@@ -122,8 +116,7 @@ def read(code: str) -> Program:
     possible = tuple(max(1, len(tokens) - n) for n in range(ORDERS))
     weight = PLAIN_WEIGHT * len(tokens) + (1 - PLAIN_WEIGHT) * len(keywords)
     ngrams = tuple(  # every n tokens in a row, joined by spaces (a token has none)
-        _numbered(map(" ".join, zip(*(tokens[i:] for i in range(n)), strict=False))) for n in range(1, ORDERS + 1)
-    )
+        _numbered(map(" ".join, zip(*(tokens[i:] for i in range(n)), strict=False))) for n in range(1, ORDERS + 1))
     return Program(len(tokens), possible, (max(1.0, weight), *possible[1:]), ngrams, keywords, _structure(bare))
 
 

@@ -3,8 +3,7 @@
 The rules of data flow are those of the package codebleu 0.7.0 for Python. Its ``DFG_python`` copies all states at every
 node and walks a loop's body twice, 2^k times for k loops in each other. Here states are copied where branches part,
 and a loop is walked once for each state that it is met in. A tree with errors is left to the package, and so is a text
-that is not ASCII, in which the package takes columns in bytes for columns in characters.
-"""
+that is not ASCII, in which the package takes columns in bytes for columns in characters."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -23,8 +22,7 @@ Edge = tuple[str, int, str, list[str], list[int]]  # name, token, relation, name
 PARSER = Parser(get_tree_sitter_language("python"))
 SIDES = {  # the fields of syntax nodes that the rules ask for: what is bound, and to what
     **dict.fromkeys(("assignment", "augmented_assignment", "for_in_clause", "for_statement"), ("left", "right")),
-    "default_parameter": ("name", "value"),
-}
+    "default_parameter": ("name", "value")}
 
 
 def subtrees_and_flows(code: str) -> tuple[list[str], list[tuple[str, str, list[str]]]]:
@@ -33,7 +31,7 @@ def subtrees_and_flows(code: str) -> tuple[list[str], list[tuple[str, str, list[
     try:
         tree = Tree(native, code)
     except (ValueError, RecursionError):
-        return _all_subtrees(native), normalize_dataflow(get_data_flow(code, [PARSER, follower()]))
+        return _all_subtrees(native), normalize_dataflow(get_data_flow(code, [PARSER, follower(code)]))
     edges = get_data_flow("", [PARSER, tree.edges])  # sorts, filters and merges them
     return _subtrees(str(native), tree.has_children), normalize_dataflow(edges)
 
@@ -63,15 +61,11 @@ def _subtrees(whole: str, has_children: Sequence[bool]) -> list[str]:
 
 class _Node:
     """A syntax node. ``first`` and ``last`` bound the numbers of its tokens."""
-
     __slots__ = ("children", "first", "is_token", "kind", "last", "sides")
 
 
 class Tree:
-    """A syntax tree without errors whose tokens (leaves and whole strings) are numbered.
-
-    Raises ValueError for what is left to the package.
-    """
+    """A syntax tree whose tokens (leaves, whole strings) are numbered; ValueError for what is left to the package."""
 
     def __init__(self, native: Node, code: str) -> None:
         if native.has_error or not code.isascii():
@@ -90,9 +84,10 @@ class Tree:
             self.has_children.append(bool(children))
         node.is_token = kind == "string" or (not children and kind != "comment")
         if node.is_token and not in_string:
-            if native.start_byte == native.end_byte:
+            text = self.code[native.start_byte : native.end_byte]
+            if not text:
                 raise ValueError("a token without width, for which the package may take another one at its place")
-            text = self.code[native.start_byte : native.end_byte].replace("\n", "")
+            text = text.replace("\n", "")
             self.names.append(None if text == kind else text)
         inside = in_string or node.is_token
         node.children = [self._copy(child, inside) for child in children] if children else children
@@ -111,7 +106,14 @@ class Tree:
     def _follow(self, node: _Node, states: Places, found: list[Edge]) -> None:
         """Append a node's edges to ``found`` and bring ``states`` up to date."""
         if node.is_token:
-            self._use(node, states, found)
+            token = node.first
+            name = self.names[token]
+            if name in states:
+                found.append((name, token, "comesFrom", [name], states[name]))
+            elif name is not None:
+                if node.kind == "identifier":
+                    states[name] = [token]
+                found.append((name, token, "comesFrom", [], []))
         elif node.kind in RULES:
             RULES[node.kind](self, node, states, found)
         else:
@@ -121,15 +123,6 @@ class Tree:
             for child in node.children:
                 if child.kind != "for_in_clause":
                     self._follow(child, states, found)
-
-    def _use(self, node: _Node, states: Places, found: list[Edge]) -> None:
-        name, token = self.names[node.first], node.first
-        if name in states:
-            found.append((name, token, "comesFrom", [name], states[name]))
-        elif name is not None:
-            if node.kind == "identifier":
-                states[name] = [token]
-            found.append((name, token, "comesFrom", [], []))
 
     def _variables(self, node: _Node) -> list[int]:
         """The tokens of a node that are no keywords or signs."""
@@ -196,9 +189,7 @@ class Tree:
 
 def _parts(left: _Node, right: _Node) -> tuple[list[_Node], list[_Node]]:
     """What is bound to what: part by part if both sides have as many, otherwise the whole to the whole.
-
-    Raises LookupError for the parts of a string, as the package does.
-    """
+    Raises LookupError for the parts of a string, as the package does."""
     ones, others = ([child for child in side.children if child.kind != ","] for side in (left, right))
     if not ones or len(ones) != len(others):
         return [left], [right]
@@ -222,5 +213,4 @@ def _merged(edges: list[Edge]) -> list[Edge]:
 RULES: dict[str, Callable[[Tree, _Node, Places, list[Edge]], None]] = {
     "default_parameter": Tree._parameter, "assignment": Tree._assignment, "augmented_assignment": Tree._assignment,
     "for_in_clause": Tree._assignment, "if_statement": Tree._if, "for_statement": Tree._loop,
-    "while_statement": Tree._loop,
-}  # fmt: skip
+    "while_statement": Tree._loop}

@@ -22,10 +22,8 @@ class EncoderError(RuntimeError):
 
 class Encoder:
     """A sentence encoder with its file of known embeddings in ``folder`` (one SQLite file a model; None: in memory).
-
     ``name`` is 'minilm' (packaged), a folder, or a name on the hub. The model is loaded when the first unknown text
-    comes. Several processes may share the folder.
-    """
+    comes. Several processes may share the folder."""
 
     def __init__(self, name: str, folder: Path | None = None) -> None:
         self.name, file = name, ":memory:"
@@ -39,13 +37,10 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors, float32, a row for each text in order.
-
         Raises ValueError for a text that is empty or blank, which has no meaning to compare, or a vector with NaN;
-        EncoderError if the model is needed and cannot be loaded.
-        """
-        for text in texts:
-            if not text.strip():
-                raise ValueError(f"an empty text has no embedding: {text!r}")
+        EncoderError if the model is needed and cannot be loaded."""
+        if blank := [text for text in texts if not text.strip()]:
+            raise ValueError(f"an empty text has no embedding: {blank[0]!r}")
         keys = {text: hashlib.sha256(text.encode()).hexdigest() for text in texts}
         asked = "SELECT text, vector FROM embeddings WHERE text IN (SELECT value FROM json_each(?))"
         rows = self._file.execute(asked, [json.dumps(list(keys.values()))])

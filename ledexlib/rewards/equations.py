@@ -10,8 +10,7 @@ For a wrong program w with its correct refinements R_c and their explanations E_
 
 The numbers are this project's; (1) is ``codebleu_parts`` and ``mean_codebleu``. What the paper leaves open is decided
 here and changed by parameters: with CodeBLEU or the tests alone, R(r) = 10 S − 5, so that its range stays;
-``explanation_map`` moves the two ends of (5).
-"""
+``explanation_map`` moves the two ends of (5)."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -37,9 +36,7 @@ def unit_test_share(verdict: Verdict) -> float | None:
 
 def code_reward(s_cb: float | None, s_ut: float, kind: str = "both") -> float:
     """R(r), equation 3, in [−5, 5]; ``kind`` codebleu or tests uses one score alone, as 10 S − 5.
-
-    Raises ValueError for a score that is missing, NaN or outside [0, 1].
-    """
+    Raises ValueError for a score that is missing, NaN or outside [0, 1]."""
     used = {"both": (s_cb, s_ut), "codebleu": (s_cb, s_cb), "tests": (s_ut, s_ut)}[kind]
     for score in used:
         if score is None or not -1e-9 <= score <= 1 + 1e-9:
@@ -56,9 +53,7 @@ def explanation_similarity(vector: np.ndarray, others: np.ndarray) -> float:
 
 def explanation_reward(s_ex: float, ends: tuple[float, float] = PAPER_ENDS, clip: bool = False) -> float:
     """R(e), equation 5: the line that sends the similarities ``ends`` to −5 and 5; unbounded unless clipped.
-
-    Raises ValueError for NaN, a similarity outside [−1, 1], or ends that do not rise.
-    """
+    Raises ValueError for NaN, a similarity outside [−1, 1], or ends that do not rise."""
     low, high = ends
     if not -1 - 1e-6 <= s_ex <= 1 + 1e-6:
         raise ValueError(f"R(e) needs a similarity in [-1, 1], got {s_ex}")
@@ -70,9 +65,7 @@ def explanation_reward(s_ex: float, ends: tuple[float, float] = PAPER_ENDS, clip
 
 def fit_explanation_map(similarities: Iterable[float]) -> tuple[float, float]:
     """The ``QUANTILES`` of the S_ex of collected data, the ends of (5) for another encoder than the paper's.
-
-    Raises ValueError without finite similarities, or if the two come out equal.
-    """
+    Raises ValueError without finite similarities, or if the two come out equal."""
     values = np.array(list(similarities), float)
     if not len(values) or not np.isfinite(values).all():
         raise ValueError("the map of R(e) is fitted to finite similarities, and there are none or others too")
@@ -84,9 +77,7 @@ def fit_explanation_map(similarities: Iterable[float]) -> tuple[float, float]:
 
 def explanation_map_ends(p: Params, calibration: Mapping[str, Any] | None) -> tuple[float, float]:
     """The ends of (5) that the parameters ask for; ``calibration`` is ``calibration.json`` of 03_rewards.
-
-    Raises ValueError if the fitted ones are wanted and not there, or were fitted with another encoder.
-    """
+    Raises ValueError if the fitted ones are wanted and not there, or were fitted with another encoder."""
     if p.explanation_map == "paper":
         return PAPER_ENDS
     if calibration is None or calibration["ends"] is None:

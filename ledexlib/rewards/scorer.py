@@ -2,25 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+import ledexlib.rewards.equations as equations
 from ledexlib.params import Params
 from ledexlib.records import Problem, Record, Refinement, Solution, Trajectory
 from ledexlib.rewards.codebleu import codebleu_parts, mean_codebleu
 from ledexlib.rewards.embeddings import Encoder
-from ledexlib.rewards.equations import (
-    LOWEST, PAPER_ENDS, code_reward, explanation_reward, explanation_similarity, unit_test_share,
-)  # fmt: skip
 
 LeaveOut = Literal["nothing", "itself", "program"]
 
 
 class Reward(Record):
     """A refinement's rewards with everything they are made of; None where there is nothing to compare with."""
-
     total: float  # R(r) + R(e), R(e) times `explanation_weight`; or R(r) alone
     code: float  # R(r), equation 3
     explanation: float | None  # R(e), equation 5
@@ -36,10 +32,8 @@ class Reward(Record):
     unmatched_flow: int = 0  # in both cases CodeBLEU counts that part as 1
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """A correct program with its explanation, if it has one; ``id`` is the refinement's or solution's."""
-
     id: str
     code: str
     explanation: str | None
@@ -47,17 +41,14 @@ class Reference:
 
 class Scorer:
     """Scores refinements of the wrong solutions in a collection by the references in it.
-
-    Built once; programs and embeddings that were met before cost nothing again. ``ends`` are those of equation 5:
-    None takes the paper's. ``problems`` are needed for ``reward_references: task``, which takes as R_c all correct
-    refinements and correct solutions of the task with the benchmark's own reference, and as E_c all their explanations.
-    """
+    Built once; programs and embeddings that were met before cost nothing again. ``ends`` are those of equation 5.
+    ``problems`` are needed for ``reward_references: task``, which takes as R_c all correct refinements and correct
+    solutions of the task with the benchmark's own reference, and as E_c all their explanations."""
 
     def __init__(
         self, trajectories: Sequence[Trajectory], p: Params, encoder: Encoder, problems: Iterable[Problem] = (),
-        ends: tuple[float, float] | None = None,
-    ) -> None:  # fmt: skip
-        self.params, self.encoder, self.ends = p, encoder, ends or PAPER_ENDS
+        ends: tuple[float, float] = equations.PAPER_ENDS) -> None:  
+        self.params, self.encoder, self.ends = p, encoder, ends
         self.wrong: dict[str, Solution] = {t.id: t.solution for t in trajectories if not t.solution.verdict.passed}
         self._own = {t.id: ({r.code for r in t.correct}, {r.explanation for r in t.correct}) for t in trajectories}
         self._references: dict[str, list[Reference]] = defaultdict(list)
@@ -81,21 +72,17 @@ class Scorer:
 
     def score(self, refinements: Sequence[Refinement], leave_out: LeaveOut = "nothing") -> list[Reward | None]:
         """The rewards of refinements with verdicts, in order; None, never 0, where there is no answer.
-
         That is: the verdict ``infra``; no reference (R_c empty); R(e) alone if no explanation was asked for (None) or
         none can be compared (E_c empty). One that was asked for and is blank gets the lowest R(e). ``leave_out``: see
-        ``compared``.
-        """
+        ``compared``."""
         vectors = self._with_vectors(r.explanation for r in refinements)
         return [self._score(refinement, vectors, leave_out) for refinement in refinements]
 
     def compared(self, refinement: Refinement, leave_out: LeaveOut = "nothing") -> tuple[list[str], list[str]]:
         """The programs R_c and the explanations E_c that a refinement is compared with.
-
         ``leave_out`` is for collected refinements, which may themselves be among R_c: 'itself' compares each with the
         others; 'program' compares all refinements of a wrong program with the references that are neither its correct
-        refinements nor copies of them (the same text of the program for S_cb, of the explanation for S_ex).
-        """
+        refinements nor copies of them (the same text of the program for S_cb, of the explanation for S_ex)."""
         references = self.references(refinement.solution_id)
         if leave_out == "itself":
             references = [r for r in references if r.id != refinement.id]
@@ -109,23 +96,23 @@ class Scorer:
         return self._vectors | dict(zip(new, self.encoder.encode(new), strict=True))
 
     def _score(self, refinement: Refinement, vectors: dict[str, np.ndarray], leave_out: LeaveOut) -> Reward | None:
-        p, s_ut = self.params, unit_test_share(refinement.verdict)
+        p, s_ut = self.params, equations.unit_test_share(refinement.verdict)
         codes, explanations = self.compared(refinement, leave_out)
         if s_ut is None or (not codes and p.code_reward != "tests"):
             return None
         by_text = {text: codebleu_parts(refinement.code, text, p.codebleu_weights) for text in set(codes)}
         parts = mean_codebleu([by_text[text] for text in codes])._asdict() if codes else {}
         s_cb = parts.pop("codebleu", None)
-        code = code_reward(s_cb, s_ut, p.code_reward)
+        code = equations.code_reward(s_cb, s_ut, p.code_reward)
         s_ex = explanation = None
         if explanations and _given(refinement.explanation):
             others = np.stack([vectors[text] for text in explanations])
-            s_ex = explanation_similarity(vectors[refinement.explanation], others)
-            explanation = explanation_reward(s_ex, self.ends, p.explanation_clip)
+            s_ex = equations.explanation_similarity(vectors[refinement.explanation], others)
+            explanation = equations.explanation_reward(s_ex, self.ends, p.explanation_clip)
             if p.explanation_when_passed and not refinement.verdict.passed:
                 explanation = 0.0
         elif explanations and refinement.explanation is not None:  # asked for and not given
-            explanation = LOWEST
+            explanation = equations.LOWEST
         total = code + p.explanation_weight * (explanation or 0.0)
         return Reward(total=total, code=code, explanation=explanation, s_cb=s_cb, s_ut=s_ut, s_ex=s_ex, **parts)
 

@@ -3,9 +3,9 @@
 The package codebleu takes the parents of a value from a Python set of names, whose order follows from the seed of the
 process's string hashes: the data-flow part changed by up to 0.19 from process to process. Here names have the hashes
 that CPython 3.11 and later give them under ``PYTHONHASHSEED=0`` (SipHash-1-3 with a zero key), and the package's own
-functions run with such sets.
-"""
+functions run with such sets."""
 
+import re
 import struct
 import types
 from collections.abc import Callable, Collection, Iterable
@@ -18,6 +18,7 @@ from tree_sitter import Node
 
 MASK = 2**64 - 1
 KEPT = 1 << 15  # names, and orders of names, that are remembered
+FEW_LOOPS = 5  # with which the package's function needs no help
 
 
 def _rotate(x: int, bits: int) -> int:
@@ -79,9 +80,15 @@ def _with_globals(function: Callable, **changed: Any) -> Callable:
 get_data_flow = _with_globals(package_get_data_flow, set=ordered_set)
 
 
-def follower() -> Callable[[Node, dict, dict], tuple[list, dict]]:
-    """The package's ``DFG_python`` for one tree, remembering what a loop gave in the same states: the package walks
-    the inner ones of loops in each other 2^depth times."""
+package_follow = _with_globals(DFG_python, set=ordered_set)
+package_follow.__globals__["DFG_python"] = package_follow  # its own, of this copy: it calls itself
+
+
+def follower(code: str) -> Callable[[Node, dict, dict], tuple[list, dict]]:
+    """The package's ``DFG_python``; for code with many loops, of which it walks the inner ones 2^depth times, a copy
+    whose calls to itself remember what a loop gave in the same states."""
+    if len(re.findall(r"\b(?:for|while)\b", code)) <= FEW_LOOPS:
+        return package_follow
     known: dict[Any, tuple[list, dict]] = {}
 
     def remembering(node: Node, tokens: dict, states: dict) -> tuple[list, dict]:

@@ -1,5 +1,4 @@
 """The runner: notebooks in order, each in its own kernel; what would be done, and what can be checked before."""
 
 from ledexlib.runner.checks import check_stages
-from ledexlib.runner.plan import plan
-from ledexlib.runner.run import REFUSED, run
+from ledexlib.runner.run import REFUSED, plan, run

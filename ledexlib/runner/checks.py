@@ -40,9 +40,8 @@ def _check_collection(p: Params) -> None:
     check_benchmark(entry, p.split)
     for other in p.decontaminate_against:
         check_benchmark(other)
-    for path in p.recorded:
-        if not resolve(path).exists():
-            raise ParameterError(f"recorded: {path}: no such file")
+    if missing := [path for path in p.recorded if not resolve(path).exists()]:
+        raise ParameterError(f"recorded: {missing[0]}: no such file")
     if not p.recorded:
         check_solved_examples(p)
         _check_generator("model", p)
@@ -69,8 +68,7 @@ def _check_evaluation(p: Params) -> None:
 
 CHECKS: dict[str, Callable[[Params], None]] = {
     "01_collect": _check_collection, "03_rewards": _check_encoder, "04_sft": training.check_sft, "05_ppo": _check_rl,
-    "06_evaluate": _check_evaluation, "09_ablations": evaluation.check_ablations,
-}  # fmt: skip
+    "06_evaluate": _check_evaluation, "09_ablations": evaluation.check_ablations}
 
 
 def check_stages(p: Params, names: Sequence[str]) -> None:

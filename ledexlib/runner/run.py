@@ -6,30 +6,94 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from ledexlib import runs
 from ledexlib.params import FILES, NOTEBOOKS, ROOT, ParameterError, Params, shown, stated, validate
 from ledexlib.problems import ProblemError
 from ledexlib.report import write_run_page
 from ledexlib.runner.checks import check_parameters, check_stages
-from ledexlib.runner.display import progress_shown
-from ledexlib.runner.execution import StageFailed, make
-from ledexlib.runner.plan import WOULD_RUN, Planned, check_needs, plan, restore
+from ledexlib.runner.execution import StageFailed, make, progress_shown
 
-# What ends a run before it starts.
-REFUSED = (ParameterError, ProblemError, runs.StageTableError, runs.StageError, runs.ArtifactError)
+UP_TO_DATE, OTHER_CODE, WOULD_RUN = "up to date", "made by other code", "would run"
+REFUSED = (ParameterError, ProblemError, runs.StageTableError, runs.StageError, runs.ArtifactError)  # before it starts
+
+
+class Planned(NamedTuple):
+    """A stage, its key with these parameters, what would happen to it, and why."""
+    spec: runs.StageSpec
+    key: str
+    status: str
+    why: str = ""
+
+    @property
+    def runs(self) -> bool:
+        return self.status == WOULD_RUN
+
+    def __str__(self) -> str:
+        return f"{self.status}{f' ({self.why})' if self.why else ''}"
+
+
+def plan(stages: Sequence[runs.StageSpec], p: Params) -> list[Planned]:
+    """What would happen to every stage of the table with these parameters."""
+    keys = runs.expected_keys(stages, p)
+    return [Planned(spec, keys[spec.name], *_status(spec, keys, p)) for spec in stages]
+
+
+def _status(spec: runs.StageSpec, keys: Mapping[str, str], p: Params) -> tuple[str, str]:
+    """What would happen to a stage, and why."""
+    place = runs.holding(runs.run_folder(p) / spec.name, keys[spec.name])
+    if place is None:
+        return WOULD_RUN, _why_not_there(spec, keys, p)
+    try:
+        faults = [f"{file} {fault}" for file, fault in runs.damage(place).items()]
+        done = runs.read_json(place / "done.json")
+    except runs.ArtifactError as error:
+        return WOULD_RUN, str(error)
+    if done is None or faults:
+        return WOULD_RUN, runs.in_words(faults, 1) or "started, not complete"
+    if other := runs.changed_code(done.get("code"), spec.notebook):
+        return OTHER_CODE, f"changed since: {runs.in_words(other)}"
+    return UP_TO_DATE, ""
+
+
+def _why_not_there(spec: runs.StageSpec, keys: Mapping[str, str], p: Params) -> str:
+    """Why a run holds nothing for a stage's key: it is new, or parameters or the stages it needs differ."""
+    made = runs.read_json(runs.run_folder(p) / spec.name / "stage.json")
+    if made is None:
+        return ""
+    if different := runs.differences(made["parameters"], spec.influencing(p)):
+        return "; ".join(different)
+    now = {name: keys[name] for name in spec.needs_with(p)}
+    changed = sorted({name for name, _ in now.items() ^ made["needs"].items()})
+    return f"needs another {runs.in_words(changed)}" if changed else "asked to be made anew"
+
+
+def _restore(planned: Planned, p: Params) -> str | None:
+    """Bring what a stage's key made back into its folder; what was moved, in words. StageError if it is being made."""
+    folder = runs.run_folder(p) / planned.spec.name
+    with runs.hold(folder.parent / f".{folder.name}.lock", f"{folder} is being written"):
+        return runs.bring_back(folder, planned.key)
+
+
+def _check_needs(chosen: Sequence[Planned], every: Sequence[Planned], p: Params) -> list[Planned]:
+    """The stages that the chosen ones read and that are not among them; raises StageError if one cannot be used."""
+    by_name, making = {planned.spec.name: planned for planned in every}, {planned.spec.name for planned in chosen}
+    wanted = {name: by for by in chosen for name in by.spec.needs_with(p) if name not in making}
+    for name, by in wanted.items():
+        if by_name[name].runs:
+            fault = f"{by.spec.name} needs {name} of run '{p.run}': {by_name[name].why or 'has not been run'}"
+            raise runs.StageError(f"{fault}.\nLeave out --from to make it, or use another --run name.")
+    return [by_name[name] for name in wanted]
 
 
 def run(
     files: Iterable[Path | str], overrides: Iterable[str] = (), name: str | None = None, first: str | None = None,
     last: str | None = None, folder: Path | str = NOTEBOOKS, fresh: Sequence[str] = (), dry_run: bool = False,
-    out: TextIO | None = None,
-) -> int:  # fmt: skip
-    """Make the stages of a run from ``first`` to ``last`` with the parameters of these files and overrides.
+    out: TextIO | None = None) -> int:  
+    """Make the stages of a run from ``first`` to ``last``; the exit status: 0, 1 after a failure, 130 if interrupted.
     ``fresh`` stages are made anew, with all that follow from them; ``dry_run`` says what would be done and checks what
-    can be checked without work. Returns the exit status: 0, or 1 after a failure, 130 after an interrupt (the same call
-    goes on). Raises one of REFUSED before anything runs if something cannot be right."""
+    can be checked without work. Raises one of REFUSED before anything runs if something cannot be right."""
     out = out or sys.stdout
     files, overrides = list(files), [*overrides, *([f"run={name}"] if name else [])]
     p, stages = validate(*stated(files, overrides)), runs.read_stages(Path(folder).resolve())
@@ -44,8 +108,8 @@ def run(
             runs.make_anew(p, stage)
         every = plan(stages, p)
         mine = [planned for planned in every if planned.spec.name in chosen]
-        for planned in check_needs(mine, every, p):
-            restore(planned, p)
+        for planned in _check_needs(mine, every, p):
+            _restore(planned, p)
         check_stages(p, [planned.spec.name for planned in mine if planned.runs])
         runs.record_run(p, command=_command(files, overrides, p.run, folder))
         status = _make_all(mine, p, _injected(files, overrides, p), out)
@@ -75,7 +139,7 @@ def _dry_run(every: Sequence[Planned], chosen: set[str], anew: set[str], p: Para
             anew, planned = {*anew, name}, planned._replace(status=WOULD_RUN, why=why)
         running += [name] if planned.runs else []
         print(f"[{number}/{len(mine)}] {name}: {planned}", file=out)
-    check_needs(mine, every, p)
+    _check_needs(mine, every, p)
     check_stages(p, running)
     print("nothing was run; every check passed", file=out)
 
@@ -101,7 +165,7 @@ def _make_all(mine: Sequence[Planned], p: Params, injected: Mapping[str, Any], o
     say = partial(print, file=out, flush=True)
     for number, planned in enumerate(mine, start=1):
         label = f"[{number}/{len(mine)}] {planned.spec.name}"
-        if moved := restore(planned, p):
+        if moved := _restore(planned, p):
             say(f"{label}: {moved.partition(': ')[2]}")
         if not planned.runs:
             say(f"{label}: {planned}")
@@ -110,7 +174,7 @@ def _make_all(mine: Sequence[Planned], p: Params, injected: Mapping[str, Any], o
         began = time.monotonic()
         try:
             with progress_shown(runs.run_folder(p) / planned.spec.name, label, out):
-                make(planned, p, injected)
+                make(planned.spec, planned.key, p, injected)
         except StageFailed as failure:
             say(f"{label}: failed after {runs.duration(time.monotonic() - began)}\n{failure}")
             return 1

@@ -3,8 +3,7 @@
 from ledexlib.runs.layout import (
     EARLIER, NOT_IN_KEY, STAGE_NAME, Needed, StageError, StageSpec, StageTableError, bring_back, damage,
     expected_keys, hold, holding, make_anew, needed, parameters_cell, position, read_stages, run_folder, stage_key,
-    whole,
-)
+    whole)
 from ledexlib.runs.provenance import changed_code, in_words
 from ledexlib.runs.stage import QUIET, NewProgress, Progress, Stage, differences, duration, open_stage, record_run
 from ledexlib.runs.storage import ArtifactError, JsonLines, lock, read_json, write_json, write_records

@@ -3,8 +3,7 @@
 A stage's content key is a SHA-256 over the parameters that its data follow from and the keys of the stages it needs;
 code is no part of it. It is made in ``outputs/<run>/<stage>/``; one of another key is set aside in
 ``outputs/<run>/earlier/``, where a parameter that is changed back finds it again. ``done.json``, written last, lists
-every file of the stage: one that is missing or of another size makes the stage incomplete.
-"""
+every file of the stage: one that is missing or of another size makes the stage incomplete."""
 
 import difflib
 import hashlib
@@ -30,8 +29,7 @@ ANEW = "anew.json"  # how often each stage of a run was asked to be made anew wi
 # Parameters that say where or how fast a stage works, not what comes out: changing one redoes nothing.
 NOT_IN_KEY = frozenset({
     "run", "outputs", "workers", "requests_in_flight", "request_timeout", "model_endpoints", "teacher_endpoints",
-    "sft_save_every", "ppo_save_every", "processes", "accelerate_config",
-})  # fmt: skip
+    "sft_save_every", "ppo_save_every", "processes", "accelerate_config"})
 
 
 class StageTableError(ValueError):
@@ -45,7 +43,6 @@ class StageError(RuntimeError):
 class StageSpec(NamedTuple):
     """A stage as the table has it: the notebook that makes it, the stages it reads, what its data follow from.
     It needs ``needs`` and what the list parameter ``needs_each`` names; ``parameters`` are names of the vocabulary."""
-
     name: str
     notebook: Path
     needs: tuple[str, ...]
@@ -223,7 +220,6 @@ def bring_back(folder: Path, key: str) -> str | None:
 
 class Needed(NamedTuple):
     """A completed stage, to read from."""
-
     name: str
     folder: Path
     done: dict[str, Any]

@@ -80,5 +80,4 @@ def hardware() -> dict[str, Any]:
         "cpu": model[1] if model else platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1), "gpus": (gpus or "").splitlines(),
-        "system": platform.platform(),
-    }  # fmt: skip
+        "system": platform.platform()}

@@ -100,8 +100,7 @@ class Stage:
         self.folder.mkdir(exist_ok=True)
         self._about = {
             "stage": self.name, "key": self.key, "parameters": self.spec.influencing(self.params),
-            "needs": {name: stage.key for name, stage in self.needs.items()}, "code": code,
-        }  # fmt: skip
+            "needs": {name: stage.key for name, stage in self.needs.items()}, "code": code}
         write_json(self.folder / "stage.json", {**self._about, "opened": self._opened, "seconds_before": self._spent})
 
     @property
@@ -110,8 +109,7 @@ class Stage:
         return [
             {"name": name, "value": getattr(self.params, name), "source": self.sources.get(name, "default"),
              "description": field.description}
-            for name, field in FIELDS.items() if name in self.spec.parameters
-        ]  # fmt: skip
+            for name, field in FIELDS.items() if name in self.spec.parameters]
 
     def path(self, name: str) -> Path:
         """Where this stage's file of this name belongs; its folder is made."""
@@ -148,8 +146,7 @@ class Stage:
         seconds = self._spent + time.time() - self._opened
         about = {
             **self._about, "seconds": round(seconds, 1), "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            **provenance.commit(), "files": layout.listing(self.folder),
-        }  # fmt: skip
+            **provenance.commit(), "files": layout.listing(self.folder)}
         write_json(self.folder / "done.json", about)
         summary = {name: about[name] for name in ("key", "seconds", "finished", "commit", "dirty")}
         record_run(self.params, {self.name: summary})
@@ -202,6 +199,5 @@ def record_run(p: Params, stages: Mapping[str, Any] | None = None, command: str 
         about["stages"].update(stages or {})
         about |= {
             "command": command or about.get("command"), "updated": now, **provenance.commit(),
-            "hardware": provenance.hardware(), "versions": provenance.versions(),
-        }  # fmt: skip
+            "hardware": provenance.hardware(), "versions": provenance.versions()}
         write_json(path, about)

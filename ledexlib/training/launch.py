@@ -42,16 +42,14 @@ def process_count(p: Params) -> int:
 def micro_batches(p: Params, prefix: str, world: int) -> tuple[int, int]:
     """Rows on a device at once, and the micro-batches that each of ``world`` processes makes of a batch.
 
-    Raises ParameterError if the batch, the parameter ``sft_batch`` or ``ppo_batch``, cannot be divided so.
-    """
+    Raises ParameterError if the batch, the parameter ``sft_batch`` or ``ppo_batch``, cannot be divided so."""
     batch, minibatches = getattr(p, f"{prefix}_batch"), p.ppo_minibatches if prefix == "ppo" else 1
     device = min(getattr(p, f"{prefix}_device_batch"), max(1, batch // world // minibatches))
     if batch % (device * world * minibatches):
         names, numbers = (" × ppo_minibatches", f" × {minibatches}") if minibatches > 1 else ("", "")
         raise ParameterError(
             f"{prefix}_batch = {batch} is not a multiple of {prefix}_device_batch × processes{names} = "
-            f"{device} × {world}{numbers}"
-        )
+            f"{device} × {world}{numbers}")
     return device, batch // (device * world)
 
 
@@ -88,8 +86,7 @@ def run_training(kind: str, train: Callable[[Params, Path], None], p: Params, fo
     """Train by ``train`` in this process, or by ``ledexlib train KIND`` in several; the folder of the model it leaves.
 
     What an earlier, killed call left is taken up; a finished model is left as it is. What the processes print is shown;
-    if they fail, TrainingError has their last lines.
-    """
+    if they fail, TrainingError has their last lines."""
     model, stated, n = folder / "model", folder / "params.yaml", process_count(p)
     if model.exists():
         return model

@@ -15,8 +15,7 @@ SHARED = ("method", "lora_rank", "lora_alpha", "load_in_4bit")
 class LogCallback(TrainerCallback):
     """Opens ``files``, of these names and kinds of records, and the progress; in other processes than the first none.
 
-    ``updates`` steps of the optimizer are one of what is counted.
-    """
+    ``updates`` steps of the optimizer are one of what is counted."""
 
     def __init__(self, folder: Path, kinds: dict[str, type[Record]], label: str, updates: int = 1) -> None:
         self.folder, self.kinds, self.label, self.updates = folder, kinds, label, updates

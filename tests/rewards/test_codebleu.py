@@ -13,14 +13,13 @@ import textwrap
 
 import pytest
 from codebleu.dataflow_match import normalize_dataflow
-from codebleu.parser import DFG_python
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledexlib.rewards import CodeBLEU, codebleu_parts, mean_codebleu
 from ledexlib.rewards import codebleu as codebleu_module
 from ledexlib.rewards.dataflow import PARSER, subtrees_and_flows
-from ledexlib.rewards.set_order import _with_globals, get_data_flow, ordered_set, string_hash
+from ledexlib.rewards.set_order import get_data_flow, package_follow, string_hash
 
 LIBRARY = [
     textwrap.dedent(inspect.getsource(function))
@@ -186,8 +185,6 @@ def nested(depth: int, head: str = "def f(a):\n") -> str:
 
 @pytest.mark.parametrize("head", ["def f(a):\n", "def f(a:\n"], ids=["parses", "does not parse"])
 def test_loops_in_each_other_give_the_same_flow_and_cost_no_power_of_their_depth(head):
-    package_follow = _with_globals(DFG_python, set=ordered_set)
-    package_follow.__globals__["DFG_python"] = package_follow
     for depth in (1, 3, 6, 7):
         code = nested(depth, head)
         flow = normalize_dataflow(get_data_flow(code, [PARSER, package_follow]))

@@ -1,8 +1,7 @@
 """A checkpoint to be trained: its chat template, weights and adapters, and the folder that it becomes.
 
 A model whose tokenizer has a chat template is trained in that. Any other gets StarChat's (``CHAT_TEMPLATE``), whose
-markers become special tokens; their embeddings start as the mean of what the marker's text was made of.
-"""
+markers become special tokens; their embeddings start as the mean of what the marker's text was made of."""
 
 import importlib.util
 import os
@@ -86,8 +85,7 @@ def _load(name: str, chat: ChatTokenizer, dtype: torch.dtype, **options: Any) ->
 def load_trainable(p: Params, chat: ChatTokenizer) -> PreTrainedModel:
     """The model in the precision it is trained in: frozen weights in bfloat16 or 4 bits on a GPU, others in float32.
 
-    Raises ParameterError if it reads less than ``sft_max_length`` tokens.
-    """
+    Raises ParameterError if it reads less than ``sft_max_length`` tokens."""
     gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if gpu and p.method == "lora" else torch.float32
     options: dict[str, Any] = {}
@@ -110,8 +108,7 @@ def lora_config(p: Params, model: Any = None, chat: ChatTokenizer | None = None)
     trained = {name: sorted(chat.new) for name in _token_layers(model)} if chat and chat.new else None
     return LoraConfig(
         r=p.lora_rank, lora_alpha=p.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM",
-        trainable_token_indices=trained,
-    )  # fmt: skip
+        trainable_token_indices=trained)
 
 
 def expose_head_bias(model: PreTrainedModel | PeftModel) -> None:
@@ -124,8 +121,7 @@ def expose_head_bias(model: PreTrainedModel | PeftModel) -> None:
 def export_checkpoint(p: Params, base: str, trained: Path, chat: ChatTokenizer, card: str, to: Path) -> None:
     """Make an ordinary transformers folder, at once, of what a trainer saved; adapters are merged into ``base``.
 
-    The weights are in bfloat16 where they were trained on a GPU, else in float32.
-    """
+    The weights are in bfloat16 where they were trained on a GPU, else in float32."""
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     if p.method == "lora":  # merged into weights that were never in 4 bits
         model = PeftModel.from_pretrained(_load(base, chat, dtype), trained).merge_and_unload()

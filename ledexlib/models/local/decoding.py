@@ -1,8 +1,7 @@
 """Decoding with a model in this process: a batch of rows that go on from their prompts, a token at a time.
 
 Prompts are prefilled once, and rows with a common prefix share its KV cache: on a CPU most time goes to attention over
-prompts, which the samples of a problem have in common, and of which few-shot prompts share the examples.
-"""
+prompts, which the samples of a problem have in common, and of which few-shot prompts share the examples."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -20,8 +19,7 @@ class Decoding:
     """Rows that go on from prompts. ``logits`` (rows, vocabulary) are those of the next token of each.
 
     ``copies`` says for each row which of the prompts it goes on from, those of one prompt together; ``room`` is how
-    many tokens may come, ``last_position`` the model's last. To be used in inference mode.
-    """
+    many tokens may come, ``last_position`` the model's last. To be used in inference mode."""
 
     def __init__(self, model: Any, prompts: Sequence[list[int]], copies: Sequence[int], room: int, last_position: int):
         self._model, self._last_position = model, last_position
@@ -68,8 +66,7 @@ def _prefill(
     """Prefill prompts; with ``sharing`` their common prefix once for all.
 
     Gives the cache, a mask (prompts, tokens) that is False at padding, the position (prompts, 1) of the last token, the
-    logits (prompts, vocabulary) behind it, and the length of the prefix that was prefilled once, before any padding.
-    """
+    logits (prompts, vocabulary) behind it, and the length of the prefix that was prefilled once, before any padding."""
     last = min(map(len, prompts)) - 1  # each prompt is left a token, whose logits are wanted
     common = next((n for n, tokens in enumerate(zip(*prompts, strict=False)) if n == last or len(set(tokens)) > 1), 0)
     cache = None
@@ -132,8 +129,7 @@ class SharedPrefixes:
     """The KV cache of prefixes that rows share: for each layer the keys and values (kv heads, tokens, width) of each.
 
     ``masks[number]`` says which tokens of row ``number`` of the layers are the prefix; ``followed`` names for each row
-    the prefix that it follows, rows with the same one together.
-    """
+    the prefix that it follows, rows with the same one together."""
 
     def __init__(self, layers: Sequence[DynamicLayer], masks: torch.Tensor, followed: Sequence[int]) -> None:
         parts = [[x[:, :, : masks.shape[1]] for x in (layer.keys, layer.values)] for layer in layers]
@@ -152,8 +148,7 @@ class SharedPrefixes:
 def worth_sharing(model: Any) -> bool:
     """Whether rows share the KV cache of a common prefix: on a CPU, with ordinary attention to all earlier tokens.
 
-    A GPU reads copies faster than it starts a kernel for each prompt.
-    """
+    A GPU reads copies faster than it starts a kernel for each prompt."""
     config = model.config
     full = all(kind == "full_attention" for kind in getattr(config, "layer_types", None) or ())
     ordinary = config._attn_implementation == "sdpa" and model._supports_attention_backend
@@ -168,8 +163,7 @@ def attend(
 
     ``query`` has shape (rows, heads, 1, width), ``key`` and ``value`` (rows, kv heads, own tokens, width),
     ``attention_mask`` (rows, 1, 1, own tokens). A softmax over both parts is the mean of those over each, weighted by
-    their sums of exponentials.
-    """
+    their sums of exponentials."""
     rows, heads, _, width = query.shape
     query = (query * (width**-0.5 if scaling is None else scaling)).view(rows, key.shape[1], -1, width)
     scores = (query @ key.mT).masked_fill(~attention_mask, -torch.inf)

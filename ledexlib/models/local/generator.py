@@ -2,8 +2,7 @@
 
 The loop is the project's own instead of ``model.generate``: a prompt is prefilled once for all its samples, rows that
 have ended leave the batch, the KV cache is allocated once, and every sample has random numbers of its own: neither its
-neighbours in the batch nor a checkpoint's generation config change it, and the global random state is untouched.
-"""
+neighbours in the batch nor a checkpoint's generation config change it, and the global random state is untouched."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,6 @@ Row = tuple[int, tuple[int, ...]]  # one completion: the number of its prompt, i
 
 class SampledTokens(NamedTuple):
     """A sampled answer's tokens, the end of the turn included if it came, and the log-probability of each."""
-
     ids: list[int]
     logps: list[float]
     finished: bool = True  # ended by itself, not by its length
@@ -61,21 +59,18 @@ class TransformersGenerator:
     float16 where the GPU lacks it), else on the CPU in float32; ``device`` may be "auto" to spread it over several.
     ``stop`` ends the completions of text prompts; answers to conversations end with their turn. A batch holds at most
     ``max_batch_tokens`` tokens (rows times longest prompt and completion), which bounds the memory of its cache.
-    ``loaded`` are a model and its tokenizer to use as they are, such as a policy in training.
-    """
+    ``loaded`` are a model and its tokenizer to use as they are, such as a policy in training."""
 
     def __init__(
         self, path: str | Path, device: str | None = None, dtype: str | None = None, stop: Sequence[str] = STOP,
-        max_batch_tokens: int = 65_536, name: str | None = None, loaded: tuple[Any, Any] | None = None,
-    ) -> None:  # fmt: skip
+        max_batch_tokens: int = 65_536, name: str | None = None, loaded: tuple[Any, Any] | None = None) -> None:  
         gpu = torch.cuda.is_available()
         device = device or ("cuda" if gpu else "cpu")
         dtype = dtype or (("bfloat16" if torch.cuda.is_bf16_supported() else "float16") if gpu else "float32")
         self.name, self.max_batch_tokens = name or str(path), max_batch_tokens
         self.model, self.tokenizer = loaded or (
             AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map=device).eval(),
-            AutoTokenizer.from_pretrained(path),
-        )
+            AutoTokenizer.from_pretrained(path))
         self.context = getattr(self.model.config, "max_position_embeddings", None)
         turn_ids, turn_strings = end_of_turn(self.tokenizer)
         # Of a checkpoint's generation config nothing but the end tokens is used.
@@ -90,8 +85,7 @@ class TransformersGenerator:
             if self.context is not None and len(ids) >= self.context:
                 raise ValueError(
                     f"prompt {number} has {len(ids)} tokens, but {self.name} reads at most {self.context}, "
-                    "prompt and completion together: shorten the prompt or choose a model with a longer context"
-                )
+                    "prompt and completion together: shorten the prompt or choose a model with a longer context")
         answers: list[list[Completion]] = [[] for _ in prompts]
         for chat in (False, True):  # text and conversations end differently
             kind = (i for i, prompt in enumerate(prompts) if isinstance(prompt, str) != chat)
@@ -108,8 +102,7 @@ class TransformersGenerator:
         """One answer to each prompt of tokens, which ends with its turn.
 
         Every answer depends on its prompt and its seed alone, whatever else is in the batch (but for rounding). Equal
-        prompts are prefilled once.
-        """
+        prompts are prefilled once."""
         unique = sorted(map(list, {tuple(prompt) for prompt in prompts}))
         rows = [(bisect_left(unique, prompt), seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         return self._sample(unique, rows, sampling, chat=True)
@@ -214,8 +207,7 @@ def _choose(logits: torch.Tensor, noise: torch.Tensor, sampling: Sampling) -> tu
 
     ``noise`` (rows), in [0, 1), says which; ``top_p`` keeps the smallest set of tokens with that probability. With the
     tokens come the logarithms of their probabilities, at temperature 0 and with ``top_p`` those before the choice was
-    narrowed.
-    """
+    narrowed."""
     logps = torch.log_softmax(logits.double() / (sampling.temperature or 1.0), -1)
     if sampling.temperature == 0:
         chosen = logits.argmax(-1, keepdim=True)

@@ -42,14 +42,12 @@ PANELS = [  # title, unit, columns of the log with their names
     ("Rewards", "points", {"reward": "R(e) + R(r)", "code reward": "R(r)", "explanation reward": "R(e)"}),
     ("Scores", "0 to 1", {"s_ut": "S_ut", "s_cb": "S_cb", "s_ex": "S_ex"}),
     ("Outcomes", "share of answers", {
-        "repaired": "repaired", "invalid": "invalid", "unscored": "no verdict", "unfinished": "unfinished",
-    }),
+        "repaired": "repaired", "invalid": "invalid", "unscored": "no verdict", "unfinished": "unfinished"}),
     ("KL from the SFT model", "nats an answer", {"kl": "KL"}),
     ("Entropy", "nats a token", {"entropy": "entropy"}),
     ("Steps", "share; ratio − 1", {"clip fraction": "tokens clipped", "ratio − 1": "ratio − 1"}),
     ("Value", "variance explained", {"explained variance": "explained variance"}),
-    ("Lengths", "tokens", {"tokens": "answer", "explanation tokens": "explanation"}),
-]  # fmt: skip
+    ("Lengths", "tokens", {"tokens": "answer", "explanation tokens": "explanation"})]
 LIMITS = {"Value": (-1.05, 1.05), "Outcomes": (-0.02, 1.02)}  # the explained variance is far below at first
 
 
@@ -131,8 +129,7 @@ def variants(logs: Sequence[pd.DataFrame]) -> Chart:
 def scores(table: pd.DataFrame, k: int) -> Chart:
     """pass@k of every stage before and after repair, a panel for each benchmark.
 
-    Columns model, benchmark, score, k, value, low, high.
-    """
+    Columns model, benchmark, score, k, value, low, high."""
     table = table[table["k"] == k]
     if table.empty:
         return message(f"Fewer than {k} programs a problem: there is no pass@{k}.")
@@ -156,8 +153,7 @@ def scores(table: pd.DataFrame, k: int) -> Chart:
 def budgets(table: pd.DataFrame) -> Chart:
     """Problems solved with so many answers, all of them programs or half of them repairs, a panel for each model.
 
-    Columns model, answers, strategy, value, low, high; without a row a figure that says so.
-    """
+    Columns model, answers, strategy, value, low, high; without a row a figure that says so."""
     if table.empty:
         return message("Repair against sampling again needs two programs a problem: there are fewer.")
     models = table.groupby("model", sort=False)

@@ -17,8 +17,7 @@ def failure_kinds(failures: pd.DataFrame) -> Chart:
 def fixes_by_kind(table: pd.DataFrame, overall: float | None = None) -> Chart:
     """The share of wrong programs repaired, by kind of failure, for several models; a line at the ``overall`` share.
 
-    Columns model, kind, wrong solutions, rate, low, high.
-    """
+    Columns model, kind, wrong solutions, rate, low, high."""
     if table.empty:
         return message("Too few failures of any kind for a rate.")
     models = list(dict.fromkeys(table["model"]))

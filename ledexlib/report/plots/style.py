@@ -98,8 +98,7 @@ def errors(rows: pd.DataFrame, value: str = "value", low: str = "low", high: str
 def bins(values: np.ndarray, low: float, high: float, most: int = 24) -> np.ndarray:
     """Edges of equal bins, the first centred at ``low`` and the last at ``high``: a bar stands over its values.
 
-    As wide as the least gap between values, so that few different ones have a bar each, but no more than ``most``.
-    """
+    As wide as the least gap between values, so that few different ones have a bar each, but no more than ``most``."""
     gaps = np.diff(np.unique(values))
     step = max(gaps.min() if len(gaps) else 1.0, (high - low) / most) or 1.0
     if np.all(np.mod(values, 1) == 0):

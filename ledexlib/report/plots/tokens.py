@@ -27,8 +27,7 @@ def token_credit(trace: Any, title: str) -> Chart:
     """One answer, three times: reward with KL penalty, value V and advantage A, from orange over white (0) to blue.
 
     ``trace`` is a ``TokenTrace`` of a training by reinforcement. Explanation and refinement have lines of their own
-    colour below them. Each scale is symmetric around 0 and reaches to its largest number.
-    """
+    colour below them. Each scale is symmetric around 0 and reaches to its largest number."""
     worth = {"R(e)": trace.explanation_reward, "R(r)": trace.code_reward}
     said = [f"{name} = {value:+.2f}" for name, value in worth.items() if value is not None] or ["no reward"]
     head = " · ".join([title, trace.task_id, "explain + refine" if trace.explain else "refine", trace.status, *said])

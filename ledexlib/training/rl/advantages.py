@@ -10,8 +10,7 @@ tokens; V_t is the value before token t is written. The equations, γ and λ as 
 
 Taken literally (``credit: paper``) the sum runs through to R(r), so that the explanation's tokens see it too. With
 ``isolated`` it stops at the last explanation token, as the paper's prose says. ``single`` puts R(e) + R(r) at the end.
-Last come the control of β by the KL and early stopping.
-"""
+Last come the control of β by the KL and early stopping."""
 
 import math
 from collections.abc import Callable
@@ -38,8 +37,7 @@ def place(
     """R(e) and R(r), (B,) each, at their places, and the mask of these places, (B, width) each.
 
     A reward that is NaN is not there; an answer without explanation has no place for R(e). Raises ValueError for an
-    answer without tokens, or with more explanation than answer.
-    """
+    answer without tokens, or with more explanation than answer."""
     if (lengths < 1).any() or (lengths > width).any() or (explained < 0).any() or (explained > lengths).any():
         raise ValueError("expected 0 <= explanation tokens <= tokens and 1 <= tokens <= width in every answer")
     time = torch.arange(width, device=lengths.device)
@@ -54,8 +52,7 @@ def advantages_and_returns(
 ) -> tuple[Tensor, Tensor]:
     """A and the returns, (B, T) each, 0 on padding.
 
-    ``ends`` (B, T) marks tokens after which nothing counts, beside the last ones: neither V_{t+1} nor later δ.
-    """
+    ``ends`` (B, T) marks tokens after which nothing counts, beside the last ones: neither V_{t+1} nor later δ."""
     inside = mask.to(values.dtype)
     goes_on = torch.zeros_like(inside)
     goes_on[:, :-1] = inside[:, 1:]
@@ -86,12 +83,10 @@ def group_scores(rewards: Tensor, group: int) -> Tensor:
 
 def targets(
     explanation: Tensor, code: Tensor, explained: Tensor, mask: Tensor, kl: Tensor, values: Tensor, beta: float,
-    credit: Credit, gamma: float, lam: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    credit: Credit, gamma: float, lam: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:  
     """r, V, A and the returns, (B, T) each, 0 on padding, from R(e), R(r), the tokens' KL and V by the equations above.
 
-    For GRPO the rewards are ``group_scores``, β and V are 0 and λ is 1: A is the discounted sum of what lies ahead.
-    """
+    For GRPO the rewards are ``group_scores``, β and V are 0 and λ is 1: A is the discounted sum of what lies ahead."""
     width = mask.shape[1]
     placed, places = place(explanation, code, explained, mask.sum(1), width, credit)
     rewards, values = torch.where(places, placed, -beta * kl) * mask, values * mask
@@ -102,8 +97,7 @@ def targets(
 def whiten(advantages: Tensor, part: Tensor, reduce: Reduce = lambda x: x) -> Tensor:
     """The advantages with mean 0 and variance 1 over the tokens of ``part`` (B, T), over all processes; others as is.
 
-    Done for each segment by itself, so that what moves one segment's rewards never moves the other's advantages.
-    """
+    Done for each segment by itself, so that what moves one segment's rewards never moves the other's advantages."""
     part = part.bool()
     inside = torch.where(part, advantages, torch.zeros_like(advantages)).double()
     count, total = reduce(torch.stack([part.sum().double(), inside.sum()]))
@@ -128,7 +122,6 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor, reduce: Re
 @dataclass
 class KLController:
     """β, the KL penalty's coefficient; adaptive with a ``target`` in nats an answer (Ziegler et al. 2019, eq. 4)."""
-
     beta: float
     target: float | None = None  # None: β is fixed
 
@@ -142,7 +135,6 @@ class KLController:
 @dataclass
 class EarlyStopping:
     """Stops when the KL of a batch, in nats an answer, exceeds ``max_kl`` (None: never), and knows the best policy."""
-
     max_kl: float | None = None
     recent: tuple[float, ...] = ()  # the mean rewards of the last batches
     best: float = -math.inf  # their mean for the best policy that was saved

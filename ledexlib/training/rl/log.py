@@ -28,7 +28,6 @@ class BatchRecord(Record):
 
     ``rollout/…`` are means over the batch's answers, ``seconds/…`` times, the others means over the optimizer's steps.
     """
-
     id: str
     step: int  # batches of answers so far
     metrics: dict[str, float | None]
@@ -36,7 +35,6 @@ class BatchRecord(Record):
 
 class TokenTrace(Record):
     """An answer token by token: ``tokens`` (text), the reward placed at each, its KL, its value and its advantage."""
-
     id: str
     step: int
     task_id: str
@@ -93,16 +91,14 @@ def rollout_facts(batch: ScoredBatch) -> dict[str, list[float]]:
             "explanation reward": reward and reward.explanation, "s_cb": reward and reward.s_cb,
             "s_ut": reward and reward.s_ut, "s_ex": reward and reward.s_ex, "unscored": reward is None,
             "repaired": None if verdict.status == "infra" else verdict.passed, "invalid": not answer.valid,
-            "tokens": answer.tokens, "explanation tokens": answer.explanation_tokens if explained else None,
-        })  # fmt: skip
+            "tokens": answer.tokens, "explanation tokens": answer.explanation_tokens if explained else None})
     return {name: [math.nan if row[name] is None else float(row[name]) for row in rows] for name in rows[0]}
 
 
 NAMES = {  # trl's names and ours
     "entropy": "entropy", "clip_ratio/region_mean": "clip fraction", "clip_ratio/low_mean": "clipped low",
     "clip_ratio/high_mean": "clipped high", "completions/clipped_ratio": "unfinished", "grad_norm": "gradient norm",
-    "learning_rate": "learning rate", "loss": "loss", "num_tokens": "tokens seen", "kl": "kl a token",
-}  # fmt: skip
+    "learning_rate": "learning rate", "loss": "loss", "num_tokens": "tokens seen", "kl": "kl a token"}
 OURS = ("ratio", "value loss", "beta", "explained variance")
 
 
@@ -142,8 +138,7 @@ class RLLogCallback(LogCallback):
                 tokens=tuple(decode([i]) for i in batch["completion_ids"][row, :n].tolist()),
                 explanation_tokens=int(latest["explained"][row]), code_reward=reward and reward.code,
                 explanation_reward=reward and reward.explanation,
-                **{name: tuple(round(value, 4) for value in x[row, :n].tolist()) for name, x in by_token.items()},
-            ))  # fmt: skip
+                **{name: tuple(round(value, 4) for value in x[row, :n].tolist()) for name, x in by_token.items()}))
         return traces
 
 
@@ -151,8 +146,7 @@ CHANGES = {  # what is compared between the first and the last batches, and its 
     "rollout/reward": "reward R(e) + R(r)", "rollout/code reward": "R(r)", "rollout/explanation reward": "R(e)",
     "rollout/repaired": "repaired", "rollout/s_ut": "S_ut", "rollout/s_cb": "S_cb", "rollout/s_ex": "S_ex",
     "rollout/invalid": "invalid answers", "rollout/kl": "KL, nats an answer", "entropy": "entropy, nats a token",
-    "rollout/tokens": "tokens an answer", "rollout/explanation tokens": "tokens an explanation",
-}  # fmt: skip
+    "rollout/tokens": "tokens an answer", "rollout/explanation tokens": "tokens an explanation"}
 
 
 def change_table(log: pd.DataFrame) -> pd.DataFrame:
@@ -190,10 +184,8 @@ def rl_card(p: Params, folder: Path) -> str:
     batches = "batch" if few == 1 else f"{few} batches"
     rows = [
         f"| {title} | {log[name][:few].mean():.2f} | {log[name][-few:].mean():.2f} |"
-        for name, title in CHANGES.items() if name in log and log[name].notna().any()
-    ]  # fmt: skip
+        for name, title in CHANGES.items() if name in log and log[name].notna().any()]
     stopped = (folder / STOPPED).read_text() if (folder / STOPPED).exists() else ""
     return model_card(p, "ppo", "fine-tuned and then trained with two rewards to explain and repair its programs", (
         f"{len(log)} batches of {p.ppo_batch} answers to wrong programs of {p.benchmark} ({p.split}). {stopped}\n"
-        + "\n".join([f"| means over answers | first {batches} | last {batches} |", "|-|-|-|", *rows])
-    ))  # fmt: skip
+        + "\n".join([f"| means over answers | first {batches} | last {batches} |", "|-|-|-|", *rows])))

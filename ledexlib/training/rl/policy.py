@@ -1,8 +1,7 @@
 """Reinforcement learning with two rewards (paper section 3), from the fine-tuned model and the verified trajectories.
 
 A training's folder gets the log, answers to look at, checkpoints and, last, ``model``, an ordinary transformers folder.
-A killed training goes on from its last whole checkpoint with the same curve.
-"""
+A killed training goes on from its last whole checkpoint with the same curve."""
 
 import os
 import shutil
@@ -28,8 +27,7 @@ def train_policy(p: Params, folder: Path, sources: RLSources | None = None, prom
     """Train in this process or by ``accelerate launch``; the folder of the model.
 
     ``sources`` and ``prompts`` are those of the run that the parameters name unless they are given; launched processes
-    always read those. Raises TrainingError if another process trains in the folder or a launched one fails.
-    """
+    always read those. Raises TrainingError if another process trains in the folder or a launched one fails."""
     folder.mkdir(parents=True, exist_ok=True)
     if p.ppo_programs == "own" and sources is None and not (folder / "model").exists():
         with training_lock(folder):
@@ -95,5 +93,4 @@ def _config(p: Params, checkpoints: Path) -> GRPOConfig:
         loss_type="dapo",  # the mean over all tokens of a step, however it is divided
         epsilon=p.ppo_clip, beta=p.ppo_kl_coef, disable_dropout=True,
         activation_checkpointing=p.gradient_checkpointing, use_vllm=p.ppo_vllm, vllm_mode="colocate",
-        logging_steps=updates, save_strategy="steps", save_steps=updates * p.ppo_save_every, save_total_limit=1,
-    )  # fmt: skip
+        logging_steps=updates, save_strategy="steps", save_steps=updates * p.ppo_save_every, save_total_limit=1)

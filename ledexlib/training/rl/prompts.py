@@ -4,8 +4,7 @@ to be repaired with or without an explanation.
 Only wrong programs with something to compare a repair with (R_c, and E_c where an explanation is asked for) are used.
 The paper's prompts show wrong programs of the collection, which the base model wrote. What the trained model will be
 asked to repair are its own, which fail less often and in other ways; with ``ppo_programs: own`` the fine-tuned model
-writes new ones for the same problems, as many and sampled as in the collection: on-policy programs.
-"""
+writes new ones for the same problems, as many and sampled as in the collection: on-policy programs."""
 
 import os
 import random
@@ -31,7 +30,6 @@ ON_POLICY = "on_policy"  # in the training's folder: trajectories.jsonl, and the
 
 class RLSources(NamedTuple):
     """Problems, wrong programs to be repaired, the rewards' scorer, the fine-tuned model and its tokenizer."""
-
     problems: list[Problem]
     wrong: list[Solution]
     scorer: Scorer
@@ -52,8 +50,7 @@ def load_sources(p: Params, folder: Path) -> RLSources:
     """The sources of a training in ``folder``, of the run that the parameters name; all its stages must be there.
 
     With ``ppo_programs: own`` the fine-tuned model's own programs are written to the folder, unless they are there or
-    several processes train.
-    """
+    several processes train."""
     run = run_folder(p)
     model = run / "04_sft" / "model"
     tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
@@ -81,8 +78,7 @@ def write_on_policy_programs(problems: Sequence[Problem], model: Path, p: Params
     """Have the model write programs for the problems, in its chat; keep the wrong ones, once they all are there.
 
     With ``reward_references: solution`` the teacher explains and repairs them as it did the collection's: an
-    explanation can be rewarded for resembling only those of the same program.
-    """
+    explanation can be rewarded for resembling only those of the same program."""
     if _path(folder).exists():
         return
     caches, progress, name = folder / ON_POLICY, partial(Progress, folder), model.parent.name
@@ -112,7 +108,6 @@ def read_on_policy_programs(folder: Path) -> list[Trajectory]:
 
 class RLPrompt(Record):
     """A prompt of reinforcement learning, ``tokens`` long."""
-
     solution_id: str
     task_id: str
     explain: bool
@@ -122,7 +117,6 @@ class RLPrompt(Record):
 
 class RLPrompts(NamedTuple):
     """The prompts of a training; those that leave no room for an answer are apart."""
-
     used: list[RLPrompt]
     too_long: list[RLPrompt]
 
@@ -145,8 +139,7 @@ def build_prompts(sources: RLSources, p: Params) -> RLPrompts:
             raise ParameterError(
                 f"no prompt to {KINDS[explain]} is left: of {len(sources.wrong)} wrong programs, those with a correct "
                 f"refinement give {sum(prompt.explain == explain for prompt in found.too_long)} prompts, all longer "
-                f"than ppo_max_length ({p.ppo_max_length}) less ppo_max_tokens ({p.ppo_max_tokens})"
-            )
+                f"than ppo_max_length ({p.ppo_max_length}) less ppo_max_tokens ({p.ppo_max_tokens})")
     return found
 
 
@@ -159,8 +152,7 @@ def typical_prompt(prompts: Sequence[RLPrompt]) -> RLPrompt:
 def prompt_order(prompts: Sequence[RLPrompt], share: float, n: int, seed: int) -> list[int]:
     """The numbers of ``n`` prompts in the order of training, of which this share, evenly spread, are explained.
 
-    Each kind is gone through in random passes, so that no prompt comes again before all others have come.
-    """
+    Each kind is gone through in random passes, so that no prompt comes again before all others have come."""
 
     def passes(explain: bool) -> Iterator[int]:
         numbers = [i for i, prompt in enumerate(prompts) if prompt.explain == explain]
@@ -179,6 +171,5 @@ def prompt_table(prompts: RLPrompts) -> pd.DataFrame:
         used, too_long = ([prompt for prompt in part if prompt.explain == explain] for part in prompts)
         rows.append({
             "asks to": kind, "prompts": len(used), "tasks": len({prompt.task_id for prompt in used}),
-            "longest, in tokens": max((prompt.tokens for prompt in used), default=0), "too long": len(too_long),
-        })  # fmt: skip
+            "longest, in tokens": max((prompt.tokens for prompt in used), default=0), "too long": len(too_long)})
     return pd.DataFrame(rows)

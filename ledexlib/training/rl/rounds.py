@@ -1,8 +1,7 @@
 """Episodes of several rounds: a failed refinement is shown its feedback and tries again; the reward is on the last.
 
 An episode is one conversation and, to the trainer, one answer: the rounds' answers with what was said between them,
-which the policy did not write and does not learn from.
-"""
+which the policy did not write and does not learn from."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +12,6 @@ QUESTION, ANSWER = "question", "@@answer@@"
 
 class Episode(NamedTuple):
     """``ids`` follow the prompt; ``written`` is 1 where the policy wrote them; the last answer begins at ``start``."""
-
     prompt: Ids
     ids: Ids
     written: list[int]

@@ -2,8 +2,7 @@
 
 An answer to "explain, then repair" is an explanation segment followed by a refinement segment; R(e) belongs to the last
 explanation token (paper section 3). A token that spans the boundary carries the explanation's last character, so it is
-the explanation's. Whatever the model wrote, the segments are defined, never overlap and cover the answer.
-"""
+the explanation's. Whatever the model wrote, the segments are defined, never overlap and cover the answer."""
 
 import time
 from bisect import bisect_left
@@ -23,7 +22,6 @@ Decode = Callable[[Sequence[int]], str]  # token ids to text, special tokens lef
 
 class Segmented(NamedTuple):
     """An answer read as text, and how many of its tokens are the explanation; the others are the refinement."""
-
     explanation: str | None  # None: none was asked for; "": asked for, and none stands before the program
     code: str  # "" if there is no program
     explanation_tokens: int
@@ -39,8 +37,7 @@ def segment(ids: Sequence[int], decode: Decode, problem: Problem, explain: bool)
     """Read an answer's tokens (the end token included, if it came); raises ValueError if there are none.
 
     An explanation that was asked for has at least its first token: the decision to give none is made there. The last
-    token, on which R(r) is placed, belongs to the refinement unless it is that first one.
-    """
+    token, on which R(r) is placed, belongs to the refinement unless it is that first one."""
     if not len(ids):
         raise ValueError("an answer without tokens has no segments")
     text = unify_lines(decode(ids))
@@ -64,7 +61,6 @@ def tokens_of(ids: Sequence[int], decode: Decode, text: str) -> int:
 
 class ScoredRollout(NamedTuple):
     """An answer as segments of tokens, as a repair with its verdict, and its rewards, if there are any to give."""
-
     answer: Segmented
     refinement: Refinement
     reward: Reward | None
@@ -72,7 +68,6 @@ class ScoredRollout(NamedTuple):
 
 class ScoredBatch(NamedTuple):
     """A batch of scored answers, and the seconds it took to verify and to compare them."""
-
     rollouts: list[ScoredRollout]
     verification: float
     similarity: float
@@ -115,7 +110,5 @@ class RolloutScorer:
             (answer, Refinement(
                 id="", solution_id=row["solution_id"], task_id=row["task_id"], explanation=answer.explanation,
                 code=answer.code, completion="", teacher="policy", sampling=self.sampling, verdict=verdict,
-                way="explain" if row["explain"] else "refine", tokens=answer.tokens,
-            ))
-            for row, answer, verdict in zip(asked, read, verdicts, strict=True)
-        ]  # fmt: skip
+                way="explain" if row["explain"] else "refine", tokens=answer.tokens))
+            for row, answer, verdict in zip(asked, read, verdicts, strict=True)]

@@ -2,8 +2,7 @@
 
 trl 1.16 has log-probabilities, the clipped loss, vLLM, LoRA, checkpoints and distribution; here are the rewards of two
 segments, the KL penalty inside the reward, and sampling that does not depend on the processes; the value head is in
-``value_trainer``. The overridden methods are private, so trl is pinned, and a test fails loudly on another version.
-"""
+``value_trainer``. The overridden methods are private, so trl is pinned, and a test fails loudly on another version."""
 
 import json
 import math
@@ -39,8 +38,7 @@ class RepairTrainer(ValueTrainer):
 
     ``algorithm`` ppo: a value head, the KL penalty in the reward, advantages after equation δ. grpo: each segment's
     rewards less the mean of the prompt's group, no critic, KL in trl's loss. Both use the same credit modes. What is
-    given behind the scorer is trl's: ``args``, ``train_dataset``, ``processing_class``, ``peft_config``.
-    """
+    given behind the scorer is trl's: ``args``, ``train_dataset``, ``processing_class``, ``peft_config``."""
 
     def __init__(self, model: PreTrainedModel, p: Params, scorer: RolloutScorer, *args: Any, **more: Any) -> None:
         super().__init__(model, p, self.total_reward, *args, **more)
@@ -99,8 +97,7 @@ class RepairTrainer(ValueTrainer):
     def _generate_single_turn(self, prompt_ids: list, images: Any, multimodal_fields: Any, *rest: Any, **more: Any):
         """Sample by the project's own loop, whose answers depend on seed, step and row, not on the processes.
 
-        Its log-probabilities are those of the trainer's forward where both compute in float32.
-        """
+        Its log-probabilities are those of the trainer's forward where both compute in float32."""
         if self.use_vllm or self.is_fsdp_enabled or self.is_deepspeed_enabled:
             return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest, **more)
         sampled = self._sample(range(len(prompt_ids)), prompt_ids, 0)

@@ -1,8 +1,7 @@
 """trl's GRPOTrainer with a value head on the policy, positions that are exact for every model, and little padding.
 
 Log-probabilities come with the values of the same forward; the head has a learning rate and a gradient clip of its own,
-and is saved beside the model. The overridden methods are private: see ``trainer``.
-"""
+and is saved beside the model. The overridden methods are private: see ``trainer``."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -26,8 +25,7 @@ class ValueHead(nn.Module):
 
     A part of the model, filled by a hook while the policy's log-probabilities are computed: those come from a fused
     forward that returns no hidden states, and a sharded model has its weights only during its own forward. Its weights
-    are bare parameters, no ``nn.Linear``: adapters for "all linear layers" must not adapt it.
-    """
+    are bare parameters, no ``nn.Linear``: adapters for "all linear layers" must not adapt it."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Become the submodule ``value_head`` of a causal language model, which has no adapters yet."""
@@ -60,8 +58,7 @@ def without_value_head(named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, 
 def positions_from_mask(model: PreTrainedModel) -> None:
     """Let the model count positions from the first token that its attention mask shows.
 
-    Without it, a left-padded prompt counts its padding: harmless for rotary positions, wrong for learned ones.
-    """
+    Without it, a left-padded prompt counts its padding: harmless for rotary positions, wrong for learned ones."""
 
     def hook(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         mask = kwargs.get("attention_mask")
@@ -129,8 +126,7 @@ class ValueTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int,
-        batch_size: int | None = None, **more: Any,
-    ) -> tuple:  # fmt: skip
+        batch_size: int | None = None, **more: Any) -> tuple:  
         """trl's for each micro-batch, cut to its own longest prompt and answer; the policy's values are kept aside."""
         size, parts = batch_size or len(input_ids), []
         for start in range(0, len(input_ids), size):

@@ -2,8 +2,7 @@
 
 Three kinds: *generation*, a problem answered by a correct first program; *refine*, a wrong program with its feedback
 answered by a correct refinement; *explain_refine*, the same answered by the explanation and the refinement. The last
-turn of a conversation is the answer, the only part with loss.
-"""
+turn of a conversation is the answer, the only part with loss."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +20,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 class SFTExample(Record):
     """A conversation whose last turn is learned; ``copies`` times an epoch, ``tokens`` long (0: not counted yet)."""
-
     id: str
     kind: Kind
     task_id: str
@@ -33,7 +31,6 @@ class SFTExample(Record):
 
 class SFTExamples(NamedTuple):
     """The examples of a training. Those that are longer than ``sft_max_length`` are in none of the other two lists."""
-
     train: list[SFTExample]
     held_out: list[SFTExample]
     too_long: list[SFTExample]
@@ -64,8 +61,7 @@ def conversations(trajectories: Iterable[Trajectory], problems: Iterable[Problem
 def capped(found: Sequence[SFTExample], cap: int | None, seed: int) -> list[SFTExample]:
     """At most ``cap`` examples of each kind for each problem, spread over its solutions; order is kept.
 
-    A solution's second example is taken only after the first ones of all the problem's solutions.
-    """
+    A solution's second example is taken only after the first ones of all the problem's solutions."""
     if cap is None:
         return list(found)
     rows = [(e.id, e.task_id, e.kind, e.solution_id) for e in _shuffled(found, f"cap {seed}")]
@@ -99,8 +95,7 @@ def build_examples(
 ) -> SFTExamples:
     """The examples of a training: what fits, capped, weighted and divided by problem into training and held-out data.
 
-    ``count`` gives the tokens of a conversation. Raises ParameterError if nothing is left to train on.
-    """
+    ``count`` gives the tokens of a conversation. Raises ParameterError if nothing is left to train on."""
     weights: dict[Kind, float] = {kind: getattr(p, f"sft_{kind}") for kind in KINDS}
     wanted = [example for example in conversations(trajectories, problems) if weights[example.kind]]
     counted = [example.model_copy(update={"tokens": count(example.messages)}) for example in wanted]
@@ -119,8 +114,7 @@ def build_examples(
 def training_order(lengths: Sequence[int], copies: Sequence[int], batch: int, epochs: float, seed: int) -> list[int]:
     """The examples' numbers in the order of training: ``epochs`` random passes, each batch sorted by length.
 
-    Examples of similar length are on the device together: little is padded, and a batch's gradient stays as it is.
-    """
+    Examples of similar length are on the device together: little is padded, and a batch's gradient stays as it is."""
     each = [number for number, n in enumerate(copies) for _ in range(n)]
     numbers: list[int] = []
     for epoch in range(int(epochs) + 1):
@@ -139,8 +133,7 @@ def example_table(examples: SFTExamples) -> pd.DataFrame:
         rows.append({
             "kind": kind, "examples": len(train), "problems": len({e.task_id for e in train}),
             "seen": sum(e.copies for e in train), "tokens": sum(e.copies * e.tokens for e in train),
-            "longest": max((e.tokens for e in train), default=0), "held out": len(held_out), "too long": len(too_long),
-        })  # fmt: skip
+            "longest": max((e.tokens for e in train), default=0), "held out": len(held_out), "too long": len(too_long)})
     return pd.DataFrame(rows)
 
 

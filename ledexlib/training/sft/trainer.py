@@ -2,8 +2,7 @@
 
 A training's folder holds the examples and gets the log, the checkpoints and, last, ``model``, an ordinary transformers
 folder. A killed training goes on from its last whole checkpoint; on a CPU it ends with the weights of an undisturbed
-one.
-"""
+one."""
 
 import os
 import shutil
@@ -34,8 +33,7 @@ def train_sft(examples: SFTExamples, p: Params, folder: Path) -> Path:
     """Fine-tune on these examples, in this process or by ``accelerate launch``; the folder of the model.
 
     A training of the same examples that was killed goes on, and a finished one is left as it is; what other examples
-    gave is set aside. Raises TrainingError if another process trains in the folder or a launched one fails.
-    """
+    gave is set aside. Raises TrainingError if another process trains in the folder or a launched one fails."""
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint = content_id(*examples.train, "held out", *examples.held_out)
     with training_lock(folder):
@@ -57,8 +55,7 @@ def train_sft(examples: SFTExamples, p: Params, folder: Path) -> Path:
 def sft_process(p: Params, folder: Path) -> None:
     """Train on the examples in the folder in this process, which may be one of several, and leave ``model`` there.
 
-    Raises ParameterError if there are no examples, ArtifactError if one comes twice.
-    """
+    Raises ParameterError if there are no examples, ArtifactError if one comes twice."""
     if not (folder / FILES["train"]).exists():
         raise ParameterError(f"{folder} has no {FILES['train']}: run the first cells of notebooks/04_sft.ipynb")
     examples = SFTExamples(*(JsonLines(folder / file, SFTExample).read() for file in FILES.values()))
@@ -88,8 +85,7 @@ def sft_trainer(examples: SFTExamples, p: Params, folder: Path, chat: local.Chat
     trainer = SFTTrainer(
         model, _config(p, folder / "checkpoints", bool(held_out)), processing_class=chat.tokenizer,
         train_dataset=_dataset(examples.train), eval_dataset=held_out or None,
-        peft_config=local.lora_config(p, model, chat), callbacks=[SFTLogCallback(folder, local.base_checkpoint(p))],
-    )  # fmt: skip
+        peft_config=local.lora_config(p, model, chat), callbacks=[SFTLogCallback(folder, local.base_checkpoint(p))])
     local.expose_head_bias(trainer.model)
     trainer.remove_callback(PrinterCallback)
     # All epochs as one: the order then needs no state, and a resumed run skips to its place in it.
@@ -116,17 +112,14 @@ def _config(p: Params, checkpoints: Path, measure: bool) -> SFTConfig:
         lr_scheduler_type="cosine", activation_checkpointing=p.gradient_checkpointing,
         max_length=p.sft_max_length,  # nothing is longer than that
         logging_steps=p.sft_log_every, eval_strategy="steps" if measure else "no", eval_steps=p.sft_eval_every,
-        save_strategy="steps", save_steps=p.sft_save_every, save_total_limit=1, dataloader_pin_memory=gpu,
-    )  # fmt: skip
+        save_strategy="steps", save_steps=p.sft_save_every, save_total_limit=1, dataloader_pin_memory=gpu)
 
 
 class LossRecord(Record):
     """The loss in nats a token of a series, which is 'train' or a kind of held-out data, after so many steps.
 
     The training loss is the mean since the line before. ``tokens_per_second`` counts all tokens, those without loss
-    too, over the time spent in training steps.
-    """
-
+    too, over the time spent in training steps."""
     id: str
     series: str
     step: int
@@ -180,5 +173,4 @@ def _card(examples: SFTExamples, p: Params, folder: Path) -> str:
         f"Trained on verified trajectories of {p.benchmark} ({p.split}): {counts}\n"
         f"examples of {len({e.task_id for e in examples.train}):,} problems; "
         f"{len(examples.too_long):,} were left out as too long. "
-        f"Last losses (nats a token): {', '.join(f'{name} {loss:.4f}' for name, loss in last.items())}."
-    ))  # fmt: skip
+        f"Last losses (nats a token): {', '.join(f'{name} {loss:.4f}' for name, loss in last.items())}."))
