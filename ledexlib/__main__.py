@@ -39,9 +39,8 @@ def run_command(arguments: argparse.Namespace) -> int:
     from ledexlib import runner
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's kill ends a run like Ctrl-C
-    options = {name: value for name, value in vars(arguments).items() if name != "command"}
     try:
-        return runner.run(**options)
+        return runner.run(**{name: value for name, value in vars(arguments).items() if name != "command"})
     except runner.REFUSED as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -41,10 +41,8 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {  # what each one is, and 
 EXPLAIN = "explain + refine pass@1"
 COMPARED = {  # what is compared: a score's pass@k, a rate's numerator and denominator, or the gain like for like
     EXPLAIN: "explain",
-    metrics.REFINEMENT_RATE: metrics.RATES[metrics.REFINEMENT_RATE],
-    LIKE_FOR_LIKE: None,
-    "initial pass@1": "initial",
-    metrics.INVENTED: metrics.EXPLANATION_RATES[metrics.INVENTED]}
+    metrics.REFINEMENT_RATE: metrics.RATES[metrics.REFINEMENT_RATE], LIKE_FOR_LIKE: None,
+    "initial pass@1": "initial", metrics.INVENTED: metrics.EXPLANATION_RATES[metrics.INVENTED]}
 ENDS = {"rollout/s_ex": "S_ex", "rollout/repaired": "repaired", "rollout/kl": "KL"}  # the same in every variant
 
 
@@ -114,7 +112,7 @@ def run_training(
     training: AblationTraining, trainings: Sequence[AblationTraining], sets: Sequence[EvaluationSet], p: Params,
     progress: NewProgress) -> ByBenchmark:  
     """Make one of the trainings, and evaluate its model, unless that is there already; the trajectories.
-    Raises TrainingError or EvaluationError if another process works in its folder."""
+    Raises StageError if another process works in its folder."""
     from ledexlib.training.rl import copy_on_policy_programs, train_policy
 
     first = next(other for other in trainings if other.seed == training.seed)

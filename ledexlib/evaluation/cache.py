@@ -13,7 +13,7 @@ from ledexlib.models import Generator, checkpoint_path, load_generator
 from ledexlib.params import Params
 from ledexlib.records import Sampling, content_id
 from ledexlib.repair import CompletionCache, VerdictCache, longest_first
-from ledexlib.runs import NewProgress, lock, read_json, write_json
+from ledexlib.runs import NewProgress, hold, read_json, write_json
 
 Style = Literal["few_shot", "chat"]
 MADE_WITH = (
@@ -79,11 +79,8 @@ class EvaluationCache:
 
 def lock_folder(folder: Path, settings: dict[str, Any]) -> TextIO:
     """The lock of a folder, to use in ``with``; the folder is made, with a note of the settings that it is for.
-    Raises EvaluationError if another process holds it, or if the folder was made with other settings."""
-    folder.mkdir(parents=True, exist_ok=True)
-    held = lock(folder / ".lock")
-    if held is None:
-        raise EvaluationError(f"{folder} is being written by another process; wait for it, or use another folder")
+    Raises StageError if another process holds it, EvaluationError if the folder was made with other settings."""
+    held = hold(folder / ".lock", f"{folder} is being written")
     made = read_json(folder / "settings.json") or settings
     if names := [name for name in {**made, **settings} if made.get(name) != settings.get(name)]:
         held.close()

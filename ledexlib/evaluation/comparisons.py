@@ -58,8 +58,7 @@ def like_for_like(counts: pd.DataFrame, before: str, after: str, way: str) -> pd
 
     A model that writes better drafts leaves only its harder ones to repair, so that its success refinement rate may
     fall although it repairs more of every task. Here a task has the weight of ``before``'s wrong programs, and ``gain``
-    is how many more of them would be repaired at the rate of ``after``; tasks for which either has none are left out.
-    """
+    is how many more would be repaired at the rate of ``after``; tasks for which either has none are left out."""
     sent, fixed = f"{way} sent", f"{way} fixed"
     one, two = (counts[counts["model"] == name].set_index(["benchmark", "task"]) for name in (before, after))
     pairs = one[["problem", sent, fixed]].join(two[[sent, fixed]].add_suffix(" after"), how="inner")

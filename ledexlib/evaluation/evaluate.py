@@ -104,7 +104,7 @@ def evaluate_model(
     model: EvaluatedModel, sets: Sequence[EvaluationSet], p: Params, folder: Path, progress: NewProgress
 ) -> ByBenchmark:
     """A model's trajectories on each benchmark; ``folder`` keeps its completions and verdicts for the next time.
-    Raises EvaluationError if the folder was made with other settings, or is in use."""
+    Raises EvaluationError if the folder was made with other settings, StageError if it is in use."""
     with cache.lock_folder(folder, cache.cache_settings(model, p)):
         kept = EvaluationCache(folder, model, p, progress)
         return {one.name: _trajectories(one, model.style, kept.completions, kept.verdicts, p) for one in sets}

@@ -118,8 +118,7 @@ def _margin(opening: re.Match[str]) -> str:
 def _ends(match: re.Match[str], opening: re.Match[str]) -> tuple[bool, bool]:
     """Whether a fence closes the block, and whether it opens another, as the model forgot to close the last one.
 
-    As in CommonMark, an indented fence in a docstring, or a shorter one, closes nothing; a new block names a language.
-    """
+    As in CommonMark, an indented fence in a docstring, or a shorter one, closes nothing; a new block has a language."""
     info, before = match["info"].strip(), match["before"]
     as_long = match["ticks"].startswith(opening["ticks"])
     closes = as_long and not info and not before.strip() and len(before) - len(_margin(opening)) <= 3

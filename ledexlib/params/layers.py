@@ -3,8 +3,6 @@
 Files layer from left to right (the later file wins), then overrides. Everything is checked before anything runs: an
 unknown name, a wrong type or an impossible value is refused with its place and the nearest name."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 from collections.abc import Iterable, Mapping
@@ -28,7 +26,7 @@ class Layered(NamedTuple):
     values: dict[str, Any]
     sources: dict[str, str]
 
-    def over(self, lower: Layered) -> Layered:
+    def over(self, lower: "Layered") -> "Layered":
         """These on top of others."""
         return Layered({**lower.values, **self.values}, {**lower.sources, **self.sources})
 

@@ -18,8 +18,7 @@ from ledexlib.records import Problem, Record, Sampling, Verdict, content_id
 from ledexlib.runs import JsonLines, NewProgress
 from ledexlib.sandbox import Limits
 
-# Makes batches of the prompts' names, given the prompts in the order in which they were asked, and how many samples of
-# each are wanted.
+# Makes batches of the prompts' names, given the prompts as they were asked, and how many samples of each are wanted.
 Batching = Callable[[Mapping[str, Prompt], Mapping[str, int]], Iterator[list[str]]]
 SAVE_SECONDS = 1.0  # verdicts are cheap: they are saved together
 
@@ -69,8 +68,7 @@ class CachedCompletion(Record):
 class CompletionCache:
     """The completions of the model ``name``, sampled with ``sampling``, in the JSON-lines file ``path``.
 
-    ``load`` is called only if a sample has to be drawn; batches' seeds are derived from ``seed``. One process at a time
-    may use the file."""
+    ``load`` is called only if a sample has to be drawn; batches' seeds are derived from ``seed``. For one process."""
 
     def __init__(
         self, path: Path, name: str, load: Callable[[], Generator], sampling: Sampling, seed: int | Sampling,

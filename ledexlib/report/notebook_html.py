@@ -17,8 +17,7 @@ Contents = list[tuple[int, str, str]]  # level, anchor and text of headings
 def rendered_notebook(notebook: Path, whole: bool = False) -> tuple[Markup, Contents]:
     """A notebook's text and outputs as HTML, without its code and cells tagged ``hide``, and its headings.
 
-    ``whole`` keeps those cells, so that a failure inside one shows; papermill's own banners go, the page has its own.
-    """
+    ``whole`` keeps those cells, so that a failure inside one shows; papermill's banners go, the page has its own."""
     removed = {"papermill-error-cell-tag"} | (set() if whole else {"hide"})
     markdown = MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True))
     exporter = HTMLExporter(

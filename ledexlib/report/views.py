@@ -43,10 +43,6 @@ def _sentences(text: str) -> str:
     return _fenced("\n".join(x if x.startswith(("assert", " ", "\t")) else textwrap.fill(x, 100) for x in lines))
 
 
-def _program(code: str) -> str:
-    return _fenced(code, "python") if code.strip() else EMPTY
-
-
 def _diff(before: str, after: str) -> str:
     """The second program with the lines that the repair took out and put in marked."""
     if not after.strip():
@@ -57,7 +53,8 @@ def _diff(before: str, after: str) -> str:
     return note + _fenced("\n".join(lines), "diff")
 
 
-TEMPLATES.filters |= {"plain": as_markdown, "sentences": _sentences, "program": _program, "diff": _diff}
+TEMPLATES.filters |= {"plain": as_markdown, "sentences": _sentences, "diff": _diff}
+TEMPLATES.filters["program"] = lambda code: _fenced(code, "python") if code.strip() else EMPTY
 TEXTS, TABLES = (TEMPLATES.get_template(name).module for name in ("views.md", "views.html"))
 
 

@@ -73,8 +73,7 @@ class Scorer:
     def score(self, refinements: Sequence[Refinement], leave_out: LeaveOut = "nothing") -> list[Reward | None]:
         """The rewards of refinements with verdicts, in order; None, never 0, where there is no answer.
         That is: the verdict ``infra``; no reference (R_c empty); R(e) alone if no explanation was asked for (None) or
-        none can be compared (E_c empty). One that was asked for and is blank gets the lowest R(e). ``leave_out``: see
-        ``compared``."""
+        none can be compared (E_c empty). One that was asked for and is blank gets the lowest R(e)."""
         vectors = self._with_vectors(r.explanation for r in refinements)
         return [self._score(refinement, vectors, leave_out) for refinement in refinements]
 

@@ -78,8 +78,6 @@ def _with_globals(function: Callable, **changed: Any) -> Callable:
 
 
 get_data_flow = _with_globals(package_get_data_flow, set=ordered_set)
-
-
 package_follow = _with_globals(DFG_python, set=ordered_set)
 package_follow.__globals__["DFG_python"] = package_follow  # its own, of this copy: it calls itself
 

@@ -30,8 +30,7 @@ def duration(seconds: float) -> str:
 
 class Progress(AbstractContextManager):
     """``total`` items, ``done`` of them from before: a bar of tqdm, and every second ``progress.json`` in ``folder``.
-    With LEDEX_QUIET in the environment there is no bar, and one line at the end. A context manager, or call
-    ``close``."""
+    With LEDEX_QUIET in the environment there is no bar, and one line at the end. A context manager."""
 
     def __init__(self, folder: Path, total: int, label: str, done: int = 0) -> None:
         self.path, self.label, self.total, self._before = Path(folder) / "progress.json", label, total, done
@@ -158,8 +157,7 @@ class Stage:
 def open_stage(name: str, variables: Mapping[str, Any]) -> Stage:
     """Open the stage that a notebook makes: call as ``open_stage("01_collect", globals())`` below the parameters cell.
     What neither the notebook nor its files state is as the needed stages were made, else the vocabulary's default.
-    Raises ParameterError, or StageError for a needed stage that is missing, out of date or made with other
-    parameters."""
+    Raises ParameterError, or StageError for a needed stage that is missing, out of date or otherwise made."""
     stated = from_notebook(variables)
     if "injected" in stated.sources.values():
         os.environ[QUIET] = "1"  # papermill runs the notebook: nobody sees a bar

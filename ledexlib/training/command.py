@@ -8,7 +8,7 @@ from pathlib import Path
 from ledexlib import params
 from ledexlib.models import check_checkpoint, check_generator
 from ledexlib.params import ParameterError, Params
-from ledexlib.runs import run_folder
+from ledexlib.runs import StageError, run_folder
 from ledexlib.training.launch import TrainingError, gpu_count, micro_batches, process_count
 
 STAGES = {"sft": "04_sft", "rl": "05_ppo"}
@@ -70,7 +70,7 @@ def train_command(arguments: argparse.Namespace) -> int:
             from ledexlib.training.rl import rl_process as train
         if not (folder / "model").exists():
             train(p, folder)
-    except (ParameterError, TrainingError) as error:
+    except (ParameterError, StageError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -7,15 +7,15 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import yaml
 from tqdm.auto import tqdm
 
 from ledexlib.params import ROOT, ParameterError, Params, resolve
-from ledexlib.runs import QUIET, ArtifactError, lock, read_json
+from ledexlib.runs import QUIET, ArtifactError, hold, read_json
 
 LOCK = ".training.lock"
 DRIVERS = ("nvidia[0-9]*", "kfd", "dxg")  # in /dev, where a GPU may be
@@ -58,15 +58,9 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-@contextmanager
-def training_lock(folder: Path) -> Iterator[None]:
-    """Keep a second training out of a folder: the first process holds a lock; TrainingError says who holds it."""
-    held = lock(folder / LOCK) if is_first_process() else nullcontext()
-    if held is None:
-        owner = (folder / LOCK).read_text(encoding="utf-8").strip()
-        raise TrainingError(f"process {owner} is training in {folder}; stop it or wait for it")
-    with held:
-        yield
+def training_lock(folder: Path) -> AbstractContextManager:
+    """Keep a second training out of a folder: the first process holds a lock; StageError says who holds it."""
+    return hold(folder / LOCK, f"{folder} is being trained in") if is_first_process() else nullcontext()
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -148,7 +148,7 @@ def test_a_training_is_made_by_a_command_where_the_notebook_finds_it(run, capsys
     folder.mkdir()
     with lock(folder / ".training.lock"):
         assert main([*given, "--trainings", "grpo-0"]) == 2
-    assert "is training in" in capsys.readouterr().err and not (folder / "model").exists()
+    assert "is being trained in" in capsys.readouterr().err and not (folder / "model").exists()
     assert main([*given, "--trainings", "grpo-0"]) == 0
     made = folder / "model" / "model.safetensors"
     time = made.stat().st_mtime_ns

@@ -9,7 +9,7 @@ from tiny_models import make_checkpoint
 from ledexlib.evaluation import cache
 from ledexlib.evaluation.cache import EvaluatedModel, EvaluationCache, EvaluationError, fingerprint, model_label
 from ledexlib.params import Params
-from ledexlib.runs import Progress
+from ledexlib.runs import Progress, StageError
 
 PROMPTS = ["def add(a", "for x in", "Task: Write", "return", "[BEGIN]"]
 
@@ -68,7 +68,7 @@ def test_a_folder_made_with_other_settings_is_refused(opened):
 
 
 def test_one_process_at_a_time_uses_a_folder(tmp_path):
-    with cache.lock_folder(tmp_path / "new", {}), pytest.raises(EvaluationError, match="written by another process"):
+    with cache.lock_folder(tmp_path / "new", {}), pytest.raises(StageError, match="is being written by process"):
         cache.lock_folder(tmp_path / "new", {})
     cache.lock_folder(tmp_path / "new", {}).close()
 

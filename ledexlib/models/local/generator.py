@@ -101,8 +101,7 @@ class TransformersGenerator:
     ) -> list[SampledTokens]:
         """One answer to each prompt of tokens, which ends with its turn.
 
-        Every answer depends on its prompt and its seed alone, whatever else is in the batch (but for rounding). Equal
-        prompts are prefilled once."""
+        Every answer depends on its prompt and its seed alone, whatever else is in the batch (but for rounding)."""
         unique = sorted(map(list, {tuple(prompt) for prompt in prompts}))
         rows = [(bisect_left(unique, prompt), seed) for prompt, seed in zip(prompts, seeds, strict=True)]
         return self._sample(unique, rows, sampling, chat=True)
@@ -206,8 +205,7 @@ def _choose(logits: torch.Tensor, noise: torch.Tensor, sampling: Sampling) -> tu
     """One token for each row of logits (rows, vocabulary): the best at temperature 0, else by inverting the CDF.
 
     ``noise`` (rows), in [0, 1), says which; ``top_p`` keeps the smallest set of tokens with that probability. With the
-    tokens come the logarithms of their probabilities, at temperature 0 and with ``top_p`` those before the choice was
-    narrowed."""
+    tokens come the logarithms of their probabilities, at temperature 0 and with ``top_p`` before the narrowing."""
     logps = torch.log_softmax(logits.double() / (sampling.temperature or 1.0), -1)
     if sampling.temperature == 0:
         chosen = logits.argmax(-1, keepdim=True)

@@ -72,8 +72,7 @@ def advantages_and_returns(
 def group_scores(rewards: Tensor, group: int) -> Tensor:
     """GRPO's baseline: rewards (B,) minus the mean of their group, over its standard deviation + 1e-4.
 
-    Groups of this size are consecutive, one for each prompt. A reward that is NaN stays so and counts for no baseline.
-    """
+    Groups of this size are consecutive, one for each prompt. A reward of NaN stays so and counts for no baseline."""
     rows = rewards.view(-1, group)
     centred = rows - rows.nanmean(1, keepdim=True)
     square = centred.nan_to_num().square().sum(1, keepdim=True)

@@ -26,8 +26,7 @@ TRACED = 4  # answers of each batch that are kept token by token
 class BatchRecord(Record):
     """A batch of answers and what was learned from it; ``metrics`` by name, None where there is no value.
 
-    ``rollout/…`` are means over the batch's answers, ``seconds/…`` times, the others means over the optimizer's steps.
-    """
+    ``rollout/…`` are means over the batch's answers, ``seconds/…`` times, others means over the optimizer's steps."""
     id: str
     step: int  # batches of answers so far
     metrics: dict[str, float | None]

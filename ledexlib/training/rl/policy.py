@@ -27,7 +27,7 @@ def train_policy(p: Params, folder: Path, sources: RLSources | None = None, prom
     """Train in this process or by ``accelerate launch``; the folder of the model.
 
     ``sources`` and ``prompts`` are those of the run that the parameters name unless they are given; launched processes
-    always read those. Raises TrainingError if another process trains in the folder or a launched one fails."""
+    always read those. Raises StageError if another process trains there, TrainingError if a launched one fails."""
     folder.mkdir(parents=True, exist_ok=True)
     if p.ppo_programs == "own" and sources is None and not (folder / "model").exists():
         with training_lock(folder):

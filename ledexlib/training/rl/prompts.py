@@ -49,8 +49,7 @@ class RLSources(NamedTuple):
 def load_sources(p: Params, folder: Path) -> RLSources:
     """The sources of a training in ``folder``, of the run that the parameters name; all its stages must be there.
 
-    With ``ppo_programs: own`` the fine-tuned model's own programs are written to the folder, unless they are there or
-    several processes train."""
+    With ``ppo_programs: own`` the fine-tuned model's own programs are written there, but not by several processes."""
     run = run_folder(p)
     model = run / "04_sft" / "model"
     tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")

@@ -1,8 +1,7 @@
 """Supervised fine-tuning (paper section 2) with trl's SFTTrainer: all weights or LoRA, loss on the last turn only.
 
 A training's folder holds the examples and gets the log, the checkpoints and, last, ``model``, an ordinary transformers
-folder. A killed training goes on from its last whole checkpoint; on a CPU it ends with the weights of an undisturbed
-one."""
+folder. A killed training goes on from its last whole checkpoint, on a CPU to the weights of an undisturbed one."""
 
 import os
 import shutil
@@ -33,7 +32,7 @@ def train_sft(examples: SFTExamples, p: Params, folder: Path) -> Path:
     """Fine-tune on these examples, in this process or by ``accelerate launch``; the folder of the model.
 
     A training of the same examples that was killed goes on, and a finished one is left as it is; what other examples
-    gave is set aside. Raises TrainingError if another process trains in the folder or a launched one fails."""
+    gave is set aside. Raises StageError if another process trains there, TrainingError if a launched one fails."""
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint = content_id(*examples.train, "held out", *examples.held_out)
     with training_lock(folder):

@@ -24,7 +24,7 @@ from ledexlib.models.local import ChatTokenizer, TransformersGenerator, base_che
 from ledexlib.models.local.checkpoints import MARKERS
 from ledexlib.params import ParameterError, Params
 from ledexlib.records import Assertion, Problem, Refinement, Sampling, Solution, Trajectory, Verdict
-from ledexlib.runs import ArtifactError, JsonLines, lock
+from ledexlib.runs import ArtifactError, JsonLines, StageError, lock
 from ledexlib.training import TrainingError, check_sft, sft
 from ledexlib.training.launch import LOCK, last_checkpoint, training_lock
 from ledexlib.training.sft import SFTExample, SFTExamples
@@ -416,7 +416,7 @@ def test_one_process_trains_in_a_folder(tmp_path, monkeypatch, capsys, bases):
     folder = stage_of(p)
     folder.mkdir(parents=True)
     with lock(folder / LOCK):
-        with pytest.raises(TrainingError, match=f"process {os.getpid()} is training in .*04_sft"):
+        with pytest.raises(StageError, match=f"04_sft is being trained in by process {os.getpid()}"):
             sft.train_sft(examples(p), p, folder)
         (folder / "examples.jsonl").touch()
         (tmp_path / "p.yaml").write_text(yaml.safe_dump(p.model_dump()))
