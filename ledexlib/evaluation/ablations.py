@@ -110,7 +110,7 @@ def run_ablations(
 
 def run_training(
     training: AblationTraining, trainings: Sequence[AblationTraining], sets: Sequence[EvaluationSet], p: Params,
-    progress: NewProgress) -> ByBenchmark:  
+    progress: NewProgress) -> ByBenchmark:
     """Make one of the trainings, and evaluate its model, unless that is there already; the trajectories.
     Raises StageError if another process works in its folder."""
     from ledexlib.training.rl import copy_on_policy_programs, train_policy

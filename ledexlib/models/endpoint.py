@@ -43,7 +43,7 @@ class EndpointGenerator:
 
     def __init__(
         self, model: str, endpoints: Sequence[str], requests_in_flight: int = 16, timeout: float = 120.0,
-        max_retries: int = 5, log_path: Path | str | None = None, stop: Sequence[str] = STOP) -> None:  
+        max_retries: int = 5, log_path: Path | str | None = None, stop: Sequence[str] = STOP) -> None:
         if not endpoints:
             raise ValueError("endpoints: expected at least one base URL")
         self.name, self.endpoints, self.requests_in_flight = model, list(endpoints), requests_in_flight

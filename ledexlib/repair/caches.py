@@ -72,7 +72,7 @@ class CompletionCache:
 
     def __init__(
         self, path: Path, name: str, load: Callable[[], Generator], sampling: Sampling, seed: int | Sampling,
-        batching: Batching, progress: NewProgress) -> None:  
+        batching: Batching, progress: NewProgress) -> None:
         self.name, self.sampling = name, sampling
         self._generator, self._seed, self._batching, self._progress = cache(load), seed, batching, progress
         self._lines = JsonLines(path, CachedCompletion)

@@ -24,7 +24,7 @@ AskRepair = Callable[[Problem, Solution], Prompt]
 
 def draft_solutions(
     problems: Sequence[Problem], n: int, ask: AskSolution, completions: CompletionCache, verdicts: VerdictCache,
-    step: str = "solutions") -> list[Solution]:  
+    step: str = "solutions") -> list[Solution]:
     """``n`` programs for each problem, in the problems' order, each with its verdict.
 
     ``step`` names the work in progress bars, and is part of what seeds the sampling."""
@@ -62,7 +62,7 @@ def feedback_on(
 
 def repair_solutions(
     solutions: Sequence[Solution], problems: Sequence[Problem], n: int, way: Way, ask: AskRepair,
-    completions: CompletionCache, verdicts: VerdictCache, step: str = "refinements") -> list[Refinement]:  
+    completions: CompletionCache, verdicts: VerdictCache, step: str = "refinements") -> list[Refinement]:
     """``n`` repairs of each solution, in the solutions' order, each with its verdict by its problem's tests.
 
     ``way`` says what ``ask`` asks for; ``step`` is as in `draft_solutions`."""
@@ -91,7 +91,7 @@ def next_turn(problem: Problem, code: str, verdict: Verdict, explain: bool) -> s
 
 def _collected(
     role: str, name: str, load: Callable[[], Generator] | None, sampling: Sampling, p: Params, folder: Path,
-    progress: NewProgress) -> CompletionCache:  
+    progress: NewProgress) -> CompletionCache:
     """A collection's cache of completions by ``load`` or, if that is None, by who has the role in the parameters."""
     if load is None:
         models.check_generator(role, p)

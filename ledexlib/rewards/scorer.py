@@ -47,7 +47,7 @@ class Scorer:
 
     def __init__(
         self, trajectories: Sequence[Trajectory], p: Params, encoder: Encoder, problems: Iterable[Problem] = (),
-        ends: tuple[float, float] = equations.PAPER_ENDS) -> None:  
+        ends: tuple[float, float] = equations.PAPER_ENDS) -> None:
         self.params, self.encoder, self.ends = p, encoder, ends
         self.wrong: dict[str, Solution] = {t.id: t.solution for t in trajectories if not t.solution.verdict.passed}
         self._own = {t.id: ({r.code for r in t.correct}, {r.explanation for r in t.correct}) for t in trajectories}

@@ -90,7 +90,7 @@ def _check_needs(chosen: Sequence[Planned], every: Sequence[Planned], p: Params)
 def run(
     files: Iterable[Path | str], overrides: Iterable[str] = (), name: str | None = None, first: str | None = None,
     last: str | None = None, folder: Path | str = NOTEBOOKS, fresh: Sequence[str] = (), dry_run: bool = False,
-    out: TextIO | None = None) -> int:  
+    out: TextIO | None = None) -> int:
     """Make the stages of a run from ``first`` to ``last``; the exit status: 0, 1 after a failure, 130 if interrupted.
     ``fresh`` stages are made anew, with all that follow from them; ``dry_run`` says what would be done and checks what
     can be checked without work. Raises one of REFUSED before anything runs if something cannot be right."""

@@ -63,7 +63,7 @@ class TransformersGenerator:
 
     def __init__(
         self, path: str | Path, device: str | None = None, dtype: str | None = None, stop: Sequence[str] = STOP,
-        max_batch_tokens: int = 65_536, name: str | None = None, loaded: tuple[Any, Any] | None = None) -> None:  
+        max_batch_tokens: int = 65_536, name: str | None = None, loaded: tuple[Any, Any] | None = None) -> None:
         gpu = torch.cuda.is_available()
         device = device or ("cuda" if gpu else "cpu")
         dtype = dtype or (("bfloat16" if torch.cuda.is_bf16_supported() else "float16") if gpu else "float32")

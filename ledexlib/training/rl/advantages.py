@@ -82,7 +82,7 @@ def group_scores(rewards: Tensor, group: int) -> Tensor:
 
 def targets(
     explanation: Tensor, code: Tensor, explained: Tensor, mask: Tensor, kl: Tensor, values: Tensor, beta: float,
-    credit: Credit, gamma: float, lam: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:  
+    credit: Credit, gamma: float, lam: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """r, V, A and the returns, (B, T) each, 0 on padding, from R(e), R(r), the tokens' KL and V by the equations above.
 
     For GRPO the rewards are ``group_scores``, β and V are 0 and λ is 1: A is the discounted sum of what lies ahead."""

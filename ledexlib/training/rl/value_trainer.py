@@ -126,7 +126,7 @@ class ValueTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int,
-        batch_size: int | None = None, **more: Any) -> tuple:  
+        batch_size: int | None = None, **more: Any) -> tuple:
         """trl's for each micro-batch, cut to its own longest prompt and answer; the policy's values are kept aside."""
         size, parts = batch_size or len(input_ids), []
         for start in range(0, len(input_ids), size):
