@@ -421,7 +421,7 @@ def test_one_process_trains_in_a_folder(tmp_path, monkeypatch, capsys, bases):
         (folder / "examples.jsonl").touch()
         (tmp_path / "p.yaml").write_text(yaml.safe_dump(p.model_dump()))
         assert main(["train", "sft", str(tmp_path / "p.yaml")]) == 2
-        assert f"process {os.getpid()} is training" in capsys.readouterr().err
+        assert f"is being trained in by process {os.getpid()}" in capsys.readouterr().err
         monkeypatch.setenv("RANK", "1")
         with training_lock(folder):  # the first of the processes that train together holds it
             pass
