@@ -51,10 +51,11 @@ gallery: .venv/installed
 	if [ "$$stage" = 06_evaluate ]; then .venv/bin/ledex headline "outputs/$(OF)" > "outputs/gallery/$(OF)/metrics.json"; fi; \
 	done
 
+# Nothing is compiled beforehand: most of what is installed is never imported.
 .venv/installed: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed and was not found; install it, or \
 	name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; }
 	test -x .venv/bin/python || "$(PYTHON)" -m venv .venv
-	$(RUN) pip install -r requirements.txt
+	$(RUN) pip install --no-compile -r requirements.txt
 	$(RUN) pip install --no-deps --no-build-isolation --editable .
 	touch .venv/installed
