@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
-from ledexlib.params import FIELDS, NOTEBOOKS, Layered, Params, from_notebook, shown, validate
+from ledexlib.params import ROOT, FIELDS, NOTEBOOKS, Layered, Params, from_notebook, shown, validate
 from ledexlib.runs import layout, provenance
 from ledexlib.runs.layout import TABLE, Needed, StageError, StageSpec, damage, hold, needed, run_folder
 from ledexlib.runs.storage import JsonLines, R, read_json, write_json
@@ -106,7 +106,7 @@ class Stage:
     def parameter_rows(self) -> list[dict[str, Any]]:
         """The resolved parameters that matter here: name, value, source (where it was set) and description."""
         return [
-            {"name": name, "value": getattr(self.params, name), "source": self.sources.get(name, "default"),
+            {"name": name, "value": getattr(self.params, name), "source": self.sources.get(name, "default").removeprefix(f"{ROOT}/"),
              "description": field.description}
             for name, field in FIELDS.items() if name in self.spec.parameters]
 
