@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
-from ledexlib.params import ROOT, FIELDS, NOTEBOOKS, Layered, Params, from_notebook, shown, validate
+from ledexlib.params import FIELDS, NOTEBOOKS, ROOT, Layered, Params, from_notebook, shown, validate
 from ledexlib.runs import layout, provenance
 from ledexlib.runs.layout import TABLE, Needed, StageError, StageSpec, damage, hold, needed, run_folder
 from ledexlib.runs.storage import JsonLines, R, read_json, write_json
@@ -74,7 +74,8 @@ class Stage:
     ``params`` are the run's, ``sources`` say where each was set, ``needs`` are the completed stages that it reads."""
 
     def __init__(self, spec: StageSpec, p: Params, sources: Mapping[str, str], needs: dict[str, Needed]) -> None:
-        self.spec, self.name, self.params, self.sources = spec, spec.name, p, dict(sources)
+        self.spec, self.name, self.params = spec, spec.name, p
+        self.sources = {key: place.removeprefix(f"{ROOT}/") for key, place in sources.items()}
         self.folder, self.needs = run_folder(p) / self.name, needs
         self.key = layout.stage_key(spec, p, {name: stage.key for name, stage in needs.items()})
         self._lock_path = self.folder.parent / f".{self.name}.lock"
@@ -106,7 +107,7 @@ class Stage:
     def parameter_rows(self) -> list[dict[str, Any]]:
         """The resolved parameters that matter here: name, value, source (where it was set) and description."""
         return [
-            {"name": name, "value": getattr(self.params, name), "source": self.sources.get(name, "default").removeprefix(f"{ROOT}/"),
+            {"name": name, "value": getattr(self.params, name), "source": self.sources.get(name, "default"),
              "description": field.description}
             for name, field in FIELDS.items() if name in self.spec.parameters]
 

@@ -7,9 +7,9 @@ and the map of the processes.
 from .host.jobs import LAYERS, Job, Limits
 from .host.pool import run, run_one
 from .host.worker_process import layers_here
-from .types import Assertion, Call, Check, InputOutput, Mode, Record, Status, Test, Verdict
+from .types import Assertion, Call, Check, InputOutput, Isolation, Mode, Record, Status, Test, Verdict
 
 __all__ = [
-    "LAYERS", "Assertion", "Call", "Check", "InputOutput", "Job", "Limits", "Mode", "Record", "Status", "Test",
-    "Verdict", "layers_here", "run", "run_one",
+    "LAYERS", "Assertion", "Call", "Check", "InputOutput", "Isolation", "Job", "Limits", "Mode", "Record", "Status",
+    "Test", "Verdict", "layers_here", "run", "run_one",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["passed", "failed", "error", "timeout", "infra"]
 Mode = Literal["proxy", "in_process"]
+Isolation = Literal["auto", "proxy", "in_process"]
 
 
 class Record(BaseModel):
@@ -59,11 +60,19 @@ class Call(Record):
 
 
 class InputOutput(Record):
-    """Standard input for a whole program, and the standard output expected of it, compared token by token."""
+    """Standard input for a whole program, and the standard output expected of it, compared token by token.
+
+    ``comparison`` is one of:
+
+    - ``tokens``: the same text, but a number expected with a decimal point may differ by 1e-6;
+    - ``numbers``: numbers by value, all else as text, as APPS's own checker does;
+    - ``numbers_any_case``: the same without regard to case, as CodeContests's does.
+    """
 
     kind: Literal["io"] = "io"
     stdin: str
     stdout: str
+    comparison: Literal["tokens", "numbers", "numbers_any_case"] = "tokens"
 
 
 Test = Annotated[Union[Assertion, Check, Call, InputOutput], Field(discriminator="kind")]

@@ -5,8 +5,8 @@ the text, the limits and, for calls, the inputs. The child inherits imported mod
 
 - its own process, session and process group, standard streams, scratch directory (cleared afterwards);
 - limits on processor time, memory, open files, processes and file size;
-- a deadline in the program's own time: processor time, or wall time without the time in which it waited for a
-  processor or for its tests;
+- a deadline in the program's own time: processor time of all its threads and descendants, and time in which none of
+  them ran or wanted to, unless it waited for its tests;
 - an end: when it is over, or the worker says so, all of its descendants are killed. Elsewhere than on Linux, orphans
   that left the process group survive.
 
@@ -28,10 +28,11 @@ import socket
 import struct
 import sys
 import time
+from typing import NoReturn
 
 from ..kernel import linux, seccomp
 from ..kernel.layers import Confinement, LayerStates
-from ..kernel.processes import ProcessClock, children, descendants_memory, running_tasks
+from ..kernel.processes import FamilyClock, children, family_memory, running_tasks
 from ..kernel.rlimits import limit_within, set_limit
 from ..wire.protocol import DONE, LENGTH, RUN_HEADER
 from ..wire.report_buffer import ReportBuffer
@@ -43,7 +44,9 @@ PACKAGE = __name__.partition(".")[0]
 BUFFER_BYTES = 1 << 20  # of a job's message, for which there is always room
 ANCILLARY = socket.CMSG_SPACE(4 * struct.calcsize("i"))  # for up to four descriptors
 SHORTEST_WAIT = 0.02  # seconds between two checks of a child's time, at least
-LONGEST_WAIT = 0.25  # seconds between two checks of the memory of a program and its children, at most
+FIRST_WAIT = 0.05  # seconds, before the first check: most programs end in less
+LONGEST_WAIT = 0.25  # seconds between two checks of a program, at most
+FAMILY_WAIT = 0.04  # the same of one that has children, which share out memory
 POLL_SECONDS = 0.002  # between two checks whether a child has ended, where there are no pidfds
 OWN_FAILURE = 70  # exit status of a child that fails before it runs its program
 HAS_PIDFD = hasattr(os, "pidfd_open")
@@ -57,7 +60,7 @@ class ForkServer:
         self.descriptor = sock.fileno()
         self.wait_time = wait_time
         self.report_buffer = buffer
-        self.inputs: list = []  # of the last job that brought some
+        self.inputs: list = []  # of the last job
         self.tasks = running_tasks()
         self.buffer = mmap.mmap(-1, BUFFER_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.program_limits: dict[tuple, list] = {}  # by time and memory
@@ -65,7 +68,7 @@ class ForkServer:
         # Where /proc lists this namespace alone, all other processes descend from the program.
         self.sees_descendants = self.is_init and os.readlink("/proc/self") == str(os.getpid())
         self.filter_signals = confinement.signals_are_filtered()
-        self.scratch = Scratch(confinement.box)
+        self.scratch = Scratch(confinement.box, confinement.shared_memory)
 
     def serve(self) -> None:
         while True:
@@ -122,9 +125,9 @@ class ForkServer:
         """
         _, head, body = RUN_HEADER.unpack_from(message, start)
         place = start + RUN_HEADER.size + head
-        limits, inputs = marshal.loads(message[start + RUN_HEADER.size : place])
-        if inputs is not None:
-            self.inputs = marshal.loads(inputs)
+        limits, has_inputs, inputs = marshal.loads(message[start + RUN_HEADER.size : place])
+        if inputs is not None or not has_inputs:  # another problem's inputs are not for this program
+            self.inputs = marshal.loads(inputs) if inputs is not None else []
         own_limits = self._set_limits(limits)
         started = time.monotonic()
         pid = os.fork()
@@ -134,9 +137,10 @@ class ForkServer:
                 self._enter_child(own_limits, descriptors)
                 job = marshal.loads(message[place : place + body]) | {"inputs": self.inputs}
                 status = STRATEGIES[job["strategy"]](job, descriptors[0], self.report_buffer) or 0
+                leave = end_interpreter if job["strategy"] == "main" else leave
             finally:
                 leave(status)
-        timed_out = self._watch(pid, started, limits)
+        timed_out, exact = self._watch(pid, started, limits)
         seconds = time.monotonic() - started
         status, usage = self._kill_family(pid)
         if message is self.buffer:
@@ -146,6 +150,7 @@ class ForkServer:
         self.scratch.clear()
         return {
             "timed_out": timed_out,
+            "exact": exact,
             "cpu": usage.ru_utime + usage.ru_stime,
             "seconds": seconds,
             "exit": os.waitstatus_to_exitcode(status),
@@ -167,50 +172,46 @@ class ForkServer:
             os.close(descriptor)
         for kind, most in own_limits:
             resource.setrlimit(kind, (most, most))
+        if self.sees_descendants:  # which this process can then be asked for what memory it shares
+            linux.prctl(linux.PR_SET_DUMPABLE, 1)
         if self.filter_signals:
             seccomp.install(seccomp.signal_filter(os.getpid()))
 
-    def _watch(self, pid: int, started: float, limits: dict) -> bool:
-        """Wait until the child has ended, the worker is done with it, or its time is up; return whether it is.
+    def _watch(self, pid: int, started: float, limits: dict) -> tuple[bool, bool]:
+        """Wait until the child has ended, the worker is done with it, or its time is up; whether it is, and surely so.
 
         What runs here for most programs is short: after a fork, each page that is written costs a fault, and a copy
         while the child has it too.
         """
         ended = os.pidfd_open(pid) if HAS_PIDFD else -1
         awaited = [self.descriptor, ended] if HAS_PIDFD else [self.descriptor]
-        left = min(limits["timeout"], LONGEST_WAIT) if HAS_PIDFD else 0
+        left = min(limits["timeout"], FIRST_WAIT) if HAS_PIDFD else 0
         clock = None
         try:
             while True:
                 ready, _, _ = select.select(awaited, (), (), left)
                 if ended in ready:
-                    return False
+                    return False, True
                 if ready:
                     if not self.sock.recv(1):  # else it is DONE
                         self._kill_family(pid)
                         sys.exit(0)
-                    return False
-                clock = clock or ProcessClock(pid, started)
-                left = self._time_left(clock, limits)
-                if left <= 0:
-                    return True
-                if clock.wall() > LONGEST_WAIT and self.sees_descendants and descendants_memory() > limits["memory"]:
-                    return False  # to be killed
-                left = min(max(left, SHORTEST_WAIT), LONGEST_WAIT)
+                    return False, True
+                clock = clock or FamilyClock(pid, started, self.sees_descendants)
+                left = limits["timeout"] - clock.own(self.wait_time.read())
+                if left <= 0 or clock.wall() > limits["wall"]:
+                    return True, clock.exact and left <= 0
+                count, memory = family_memory() if self.sees_descendants else (1, 0)
+                if memory > limits["memory"]:
+                    return False, True  # to be killed
+                left = min(max(left, SHORTEST_WAIT), LONGEST_WAIT if count == 1 else FAMILY_WAIT)
                 if not HAS_PIDFD:
                     left = min(left, POLL_SECONDS)
                     if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                        return False
+                        return False, True
         finally:
             if HAS_PIDFD:
                 os.close(ended)
-
-    def _time_left(self, clock: ProcessClock, limits: dict) -> float:
-        """Seconds of its own time that the child has left, at least; 0 or less: its time is up."""
-        wall = clock.wall()
-        if wall < limits["timeout"]:  # cheap: no need to know how long it has waited
-            return limits["timeout"] - wall
-        return min(limits["timeout"] - clock.own(self.wait_time.read()), limits["wall"] - wall)
 
     def _kill_family(self, pid: int) -> tuple:
         """Kill the child and all its descendants; return its exit status and resource usage."""
@@ -233,6 +234,11 @@ class ForkServer:
                             os.killpg(os.getpgid(orphan), signal.SIGKILL)
                         os.kill(orphan, signal.SIGKILL)
             time.sleep(0.001 if gone == 0 else 0)
+
+
+def end_interpreter(status: int) -> NoReturn:
+    """Leave a program's process by the interpreter's own end (``bootstrap`` lets this exception through)."""
+    raise SystemExit(status)
 
 
 def forget_modules() -> None:

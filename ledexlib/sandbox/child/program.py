@@ -11,18 +11,16 @@ signal, an exec) passes nothing.
 
 from __future__ import annotations
 
-import atexit
-import io
 import marshal
 import pickle
 import socket
 import sys
-import threading
 from functools import partial
 
 from ..wire.exceptions import PROGRAM_FILENAME, describe_exception
+from ..wire.graph import Opaque, encode_graph
 from ..wire.plain import encode
-from ..wire.protocol import END, ERROR, LOAD, MARSHALLED, OPAQUE, PICKLED, READY, SETUP, VALUE, FrameWriter
+from ..wire.protocol import END, ERROR, GRAPH, LOAD, MARSHALLED, OPAQUE, PICKLED, READY, SETUP, VALUE, FrameWriter
 from ..wire.report_buffer import ReportBuffer
 from ..wire.testcode import MODULE, RECORDER, AssertionRecorder, fresh_namespace
 from ..wire.text import short_repr
@@ -37,10 +35,11 @@ def load(job: dict, name: str, report: FrameWriter) -> dict[str, object] | int |
         if job["setup"] is not None:
             exec(marshal.loads(job["setup"]), namespace)
         stage = LOAD
-        exec(compile(job["program"], PROGRAM_FILENAME, "exec", dont_inherit=True, optimize=0), namespace)
+        text = job["program"].removeprefix("\ufeff")
+        exec(compile(text, PROGRAM_FILENAME, "exec", dont_inherit=True, optimize=0), namespace)
     except BaseException as error:
         if name == "__main__" and stage == LOAD and isinstance(error, SystemExit):
-            return finish_main(error.code)
+            return exit_status(error.code)
         report.send_texts(stage, 0, *describe_exception(error)[:4])
         return None
     return namespace
@@ -105,41 +104,45 @@ def run_call(report: FrameWriter, item: tuple, entry, missing: BaseException | N
         if missing is not None:
             raise missing
         value = entry(*loads(arguments))
-        data = encode(value)
-        if data is None and comparison == "set":  # compared as a set, so any iterable will do
-            data = encode(list(value))
+        data, kind = encode(value), VALUE
+        if data is None:
+            data, kind = crossing(value, comparison), GRAPH
+    except Opaque:
+        report.send_texts(OPAQUE, index, type(value).__name__, short_repr(value))
     except BaseException as error:
         report.send_texts(ERROR, index, *describe_exception(error)[:4])
-        return
-    if data is None:
-        report.send_texts(OPAQUE, index, type(value).__name__, short_repr(value))
     else:
-        report.send(VALUE, index, data)
+        report.send(kind, index, data)
+
+
+def crossing(value: object, comparison: str) -> bytes:
+    """The value as a graph; compared as a set, any iterable will do. Raises Opaque."""
+    try:
+        return encode_graph(value, None)
+    except Opaque:
+        if comparison != "set":
+            raise
+        return encode_graph(list(value), None)
 
 
 def run_main(job: dict, descriptor: int, _: ReportBuffer) -> int:
-    """Run a whole program as ``__main__`` on its standard input; return the exit status."""
+    """Run a whole program as ``__main__`` on its standard input; return the exit status.
+
+    The fork server then ends this process as an interpreter ends: programs rely on what happens there, such as the
+    output that a stream of their own writes when it is deleted.
+    """
     stream = partial(open, encoding="utf-8", errors="surrogateescape", closefd=False)
     sys.stdin = sys.__stdin__ = stream(0)
     sys.stdout = sys.__stdout__ = stream(1, "w")
     sys.argv = ["program.py"]
+    sys.set_int_max_str_digits(0)  # contests, older than this limit, print longer numbers
     loaded = load(job, "__main__", FrameWriter(writer(descriptor)))
     if isinstance(loaded, int):
         return loaded
-    status = finish_main(None)
-    return 1 if loaded is None else status
+    return 1 if loaded is None else 0
 
 
-def finish_main(code: object) -> int:
-    """End as the interpreter does: wait for threads, run exit functions, flush; the status for this SystemExit code.
-
-    Programs rely on it: buffered output that an exit function writes, work in a thread with a larger stack.
-    """
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    for stream in {id(s): s for s in (sys.stdout, sys.__stdout__)}.values():
-        if isinstance(stream, io.TextIOBase):
-            stream.flush()
+def exit_status(code: object) -> int:
     return 0 if code is None else code & 0xFF if isinstance(code, int) else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import marshal
 import operator
@@ -10,8 +11,7 @@ import pickle
 import types
 from collections.abc import Callable, Iterator
 
-from ..wire.exceptions import exception_payload
-from ..wire.graph import encode_graph, mutable_objects
+from ..wire.graph import encode_graph, exception_payload, mutable_objects
 from ..wire.plain import encode
 from ..wire.protocol import (
     ERROR,
@@ -24,23 +24,32 @@ from ..wire.protocol import (
     VALUE,
     FrameWriter,
 )  # fmt: skip
-from ..wire.text import short_repr
 
 CHUNK = 1 << 16  # bytes of a request that are read at once
 MARSHALLED_BYTE = MARSHALLED[0]
 
 
-def take(iterator: Iterator, count: int) -> tuple[list, bool, tuple | None]:
-    """Up to ``count`` items, whether the iterator has ended, and the exception that came instead of an item."""
+def take(iterator: Iterator, count: int) -> tuple[list, tuple | None]:
+    """Up to ``count`` items, fewer at the end, and the exception that came instead of an item."""
     items: list[object] = []
     try:
         while len(items) < count:
             items.append(next(iterator))
     except StopIteration:
-        return items, True, None
+        return items, None
     except BaseException as error:
-        return items, True, exception_payload(error)
-    return items, False, None
+        return items, exception_payload(error)
+    return items, None
+
+
+def signature(function: Callable) -> list[tuple]:
+    """A function's parameters: name, kind, whether it has a default value, and that."""
+    import inspect
+
+    found = inspect.signature(function).parameters.values()
+    return [
+        (p.name, int(p.kind), p.default is not p.empty, None if p.default is p.empty else p.default) for p in found
+    ]
 
 
 OPERATIONS = {  # of proxies, by name; a call has no frame of ours between the program and the request
@@ -54,7 +63,10 @@ OPERATIONS = {  # of proxies, by name; a call has no frame of ours between the p
     "iter": iter,
     "take": take,
     "str": str,
-    "repr": short_repr,
+    "repr": repr,
+    "signature": signature,
+    "copy": lambda value: importlib.import_module("copy").copy(value),
+    "deepcopy": lambda value: importlib.import_module("copy").deepcopy(value),
 }
 
 
@@ -74,13 +86,13 @@ def reader(descriptor: int) -> Callable[[], bytes]:
     """A function that reads the worker's next message; it ends the process when the worker has hung up."""
 
     def read_message(read=os.read, leave=os._exit) -> bytes:
-        data = b""  # the worker sends one message, then waits
+        data = bytearray()  # the worker sends one message, then waits
         while len(data) < LENGTH.size or len(data) < LENGTH.size + LENGTH.unpack_from(data)[0]:
             piece = read(descriptor, CHUNK)
             if not piece:
                 leave(0)
             data += piece
-        return data[LENGTH.size :]
+        return bytes(memoryview(data)[LENGTH.size :])
 
     return read_message
 
@@ -89,9 +101,19 @@ class RequestUnpickler(pickle.Unpickler):
     """Reads requests; an object handle in them becomes the object."""
 
     objects: list[object]
+    namespace: dict[str, object]
 
     def find_class(self, module: str, name: str) -> object:
-        return self.objects.__getitem__ if module == REQUEST_MODULE else super().find_class(module, name)
+        if module != REQUEST_MODULE:
+            return super().find_class(module, name)
+        return self.objects.__getitem__ if name == "object_handle" else self.made_by_program
+
+    def made_by_program(self, name: str, held: object) -> object:
+        """A value of the program's class, if it still has one of that name."""
+        kind = self.namespace.get(name)
+        if not isinstance(kind, type) or not issubclass(kind, type(held)):
+            return held
+        return kind._make(held) if hasattr(kind, "_make") else kind(held)
 
 
 class RequestHandler:
@@ -103,6 +125,7 @@ class RequestHandler:
         self.report = FrameWriter(write)
         self.objects: list[object] = []
         self.handles: dict[int, int] = {}  # by the object's id
+        self.namespace: dict[str, object] = {}
 
     def register(self, value: object) -> int:
         """Keep an object in this process and return its handle."""
@@ -113,6 +136,7 @@ class RequestHandler:
 
     def ready(self, job: dict, namespace: dict, entry: object, missing: BaseException | None) -> None:
         """Send the names that tests may use, or why there is no entry point; the entry point has handle 0."""
+        self.namespace = namespace
         self.register(entry)
         found = {name: self.global_node(namespace[name]) for name in job["names"] if name in namespace}
         self.report.send(READY, 0, encode((found, missing and exception_payload(missing))))
@@ -120,8 +144,8 @@ class RequestHandler:
     def global_node(self, value: object) -> tuple:
         """The value of a global name as the worker takes it."""
         if isinstance(value, types.ModuleType):
-            return ("module", value.__name__)
-        return ("h", self.register(value), type(value).__name__) if encode(value) is None else ("=", value)
+            return ("module", value.__name__, self.register(value))
+        return ("graph", encode_graph(value, self.register, self.classes))
 
     def answer(self, request: bytes) -> None:
         """Do the operation; send its value, with the arguments if they have changed, or its exception.
@@ -135,19 +159,19 @@ class RequestHandler:
         # program which depends on the order of a set sees the same order as there.
         arguments = tuple([set(argument) if type(argument) is set else argument for argument in arguments])
         originals = mutable_objects((arguments, options), self.classes, self.handles)
-        before = encode((arguments, options))
+        before = encode((arguments, options)) if originals else None
         try:
             value = OPERATIONS[operation](self.objects[handle], *arguments, **options)
-            changed = before is None or before != encode((arguments, options))
-            data = None if changed else encode(value)
+            changed = bool(originals) and (before is None or before != encode((arguments, options)))
+            data = None if changed else encode(value, exactly=True)
             if data is None:
                 self.report.send(GRAPH, 0, encode_graph(value, self.register, self.classes, originals, changed))
             else:
                 self.write(FRAME.pack(VALUE, 0, len(data)) + data)
         except BaseException as error:
-            self.report.send(ERROR, 0, encode(exception_payload(error)))
+            self.report.send(ERROR, 0, encode(exception_payload(error)) or b"")
 
     def unpickle(self, request: bytes) -> tuple:
         unpickler = RequestUnpickler(io.BytesIO(request[1:]))
-        unpickler.objects = self.objects
+        unpickler.objects, unpickler.namespace = self.objects, self.namespace
         return unpickler.load()

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 
 
 class Scratch:
-    """The scratch directory, and the box: the directory above it, with nothing else in it."""
+    """The scratch directory, and the box: the directory above it, with nothing else in it.
 
-    def __init__(self, box: str) -> None:
+    ``shared_memory`` is the directory for named shared memory, if programs have one of their own.
+    """
+
+    def __init__(self, box: str, shared_memory: str | None) -> None:
         self.box = box
         self.path = os.path.join(box, "scratch")
+        self.shared_memory = shared_memory
         os.chdir(self.path)
 
     def clear(self) -> None:
-        """Leave the box with an empty scratch directory and nothing else, whatever the program did there."""
+        """Leave both directories empty and new, whatever the program did there, to their times and attributes too."""
         with contextlib.suppress(OSError):  # else something is in the way: remove it all
-            is_ours = os.lstat(self.path).st_mode == stat.S_IFDIR | 0o700
-            if is_ours and os.listdir(self.box) == ["scratch"] and not os.listdir(self.path):
-                return
+            if os.listdir(self.box) == ["scratch"]:
+                os.rmdir(self.path)
         remove_contents(self.box)
+        os.utime(self.box, (0, 0))
+        with contextlib.suppress(OSError):  # file systems without attributes
+            for name in os.listxattr(self.box):
+                os.removexattr(self.box, name)
         os.mkdir(self.path, 0o700)
         os.chdir(self.path)
+        if self.shared_memory is not None:
+            for name in os.listdir(self.shared_memory):
+                os.unlink(os.path.join(self.shared_memory, name))
 
 
 def remove_contents(path: str) -> None:

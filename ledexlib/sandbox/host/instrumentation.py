@@ -20,12 +20,14 @@ kinds differ:
 from __future__ import annotations
 
 import ast
+import builtins
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..wire.exceptions import TEST_FILENAME
 from ..wire.testcode import RECORDER
+from .isolation import bound_names, doubt, module_names
 
 CLOSE = ("isclose", "allclose")
 _LOAD = ast.Load()
@@ -43,30 +45,57 @@ class TestCodeError(ValueError):
 class Instrumented:
     """Compiled test code: its asserts' ``sources``, the indices of those that pass only at its end (``deferred``).
 
-    ``names`` are the names that it reads.
+    ``names`` are the names that it reads, ``modules`` those of them that it uses as standard modules, ``bound`` those
+    that it binds; ``doubt`` is why it may need the program's process.
     """
 
     code: object
     sources: list[str]
     deferred: list[int] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    modules: set[str] = field(default_factory=set)
+    bound: set[str] = field(default_factory=set)
+    doubt: str = ""
 
 
-def instrument(source: str, first: int, is_check: bool) -> Instrumented:
+def instrument(
+    source: str, first: int, is_check: bool, known: Iterable[str] = (), entry_point: str | None = None
+) -> Instrumented:
     """Compile an assertion statement or a ``check`` function; its asserts have indices from ``first``.
 
-    Code without any assert is one test, which passes if nothing is raised. Raises TestCodeError.
+    Code without any assert is one test, which passes if nothing is raised. ``known`` has names that earlier code binds.
+    Raises TestCodeError, also for code that tests nothing.
     """
     try:
-        tree = ast.parse(source)
-        if is_check and not any(_is_check(node) for node in tree.body):
+        tree = ast.parse(source.removeprefix("\ufeff"))
+        check = next((node for node in tree.body if _is_check(node)), None) if is_check else None
+        if is_check and check is None:
             raise TestCodeError("the test defines no function 'check'")
+        candidate = check.args.args[0].arg if check is not None and check.args.args else ""
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        _refuse_nothing(tree, names, candidate, entry_point)
+        facts = names, module_names(tree), bound_names(tree), doubt(tree, known, candidate)
         rewriter = _Rewriter(source, first, is_check)
         code = compile(rewriter.visit(tree), TEST_FILENAME, "exec", dont_inherit=True, optimize=0)
+    except TestCodeError:
+        raise
     except (SyntaxError, ValueError, RecursionError) as error:
         raise TestCodeError(f"the test does not compile: {error}") from None
-    return Instrumented(code, rewriter.sources or [source.strip()], rewriter.deferred, names)
+    return Instrumented(code, rewriter.sources or [source.strip()], rewriter.deferred, *facts)
+
+
+def _refuse_nothing(tree: ast.Module, names: set[str], candidate: str, entry_point: str | None) -> None:
+    """Raise TestCodeError for code that does nothing, that asserts constants, or that never uses its candidate."""
+    if all(isinstance(node, ast.Pass) or _is_constant(node) for node in tree.body):
+        raise TestCodeError("the test is empty")
+    asserts = any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+    uses = any(name == entry_point or not hasattr(builtins, name) for name in names)
+    if (candidate and candidate not in names) or (asserts and not uses):
+        raise TestCodeError("the test asserts nothing about the program")
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _is_check(node: ast.AST) -> bool:
@@ -75,7 +104,8 @@ def _is_check(node: ast.AST) -> bool:
 
 class _Rewriter(ast.NodeTransformer):
     def __init__(self, source: str, first: int, is_check: bool) -> None:
-        self.lines = source.encode("utf-8", "surrogatepass").splitlines(keepends=True)  # in bytes, as positions are
+        text = source.removeprefix("\ufeff").encode("utf-8", "surrogatepass")
+        self.lines = text.splitlines(keepends=True)  # in bytes, as positions are
         self.first = first
         self.is_check = is_check
         self.sources: list[str] = []

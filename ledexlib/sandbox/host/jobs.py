@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from ..types import Test
+from ..types import Isolation, Test
 
 # Layers of isolation and what each provides; ``kernel.layers`` enters them.
 LAYERS = {
@@ -28,6 +28,9 @@ class Job:
     ``setup`` runs before the program in its namespace. ``entry_point`` is the Python expression under test (None: a
     program that reads stdin). ``reference`` is a program whose results are expected where a call names none. Jobs of
     one problem should share the ``tests`` object, which is prepared once and cached.
+
+    ``isolation`` is where assertions and checks run: apart from the program (``proxy``), in its process
+    (``in_process``), or, with ``auto``, apart unless their code or the reference shows that they cannot.
     """
 
     id: Hashable
@@ -36,6 +39,7 @@ class Job:
     entry_point: str | None = None
     setup: str = ""
     reference: str = ""
+    isolation: Isolation = "auto"
 
 
 @dataclass(frozen=True)

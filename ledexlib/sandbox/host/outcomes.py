@@ -20,6 +20,8 @@ class Outcome:
     output: int
     dropped: int  # bytes beyond the limits
     fault: str  # why the conversation with the program was ended, if it was: see ``wire.protocol``
+    exact: bool = True  # whether its own time could be measured
+    setup_failed: bool = False  # in the worker itself, too
 
     @property
     def untransportable(self) -> bool:

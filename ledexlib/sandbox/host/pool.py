@@ -19,7 +19,7 @@ from typing import Any
 from ..types import Verdict
 from .jobs import LAYERS, Job, Limits
 from .outcomes import Outcome
-from .preparation import prepared_tests
+from .preparation import PreparedTests, prepared_tests
 from .reports import Report
 from .verdicts import infra_verdict, results_of_reference, timeout_in_test_code, verdict_of
 from .worker_process import Task, WorkerProcess
@@ -132,7 +132,17 @@ class Pool:
                 self.ready.appendleft(Task(job, tests, self.limits, is_reference=True))
             self.parked[id(tests)].append(Task(job, tests, self.limits))
         else:
-            self.ready.append(Task(job, tests, self.limits))
+            self._enqueue(Task(job, tests, self.limits))
+
+    def _enqueue(self, task: Task) -> None:
+        """Queue a task; if it is not known where its tests can run, park it and queue a trial of the reference."""
+        if not task.tests.is_undecided:
+            self.ready.append(task)
+            return
+        if id(task.tests) not in self.parked:
+            self.parked[id(task.tests)] = []
+            self.ready.appendleft(Task(task.job, task.tests, self.limits, is_trial=True))
+        self.parked[id(task.tests)].append(task)
 
     def _communicate(self) -> None:
         """Send and receive what is possible; continue stopped workers, replace those that died or are overdue."""
@@ -157,21 +167,43 @@ class Pool:
 
     def _settle(self, task: Task, outcomes: list[Outcome], report: Report, scratch: str) -> None:
         """Turn a task's outcome into a verdict or a reference's results, or queue the task again to run another way."""
-        last = outcomes[-1]
+        last, tests = outcomes[-1], task.tests
         if last.untransportable:
-            task.tests.in_process = True
-            self.ready.appendleft(task)
+            if task.job.isolation == "auto":
+                tests.in_process = True
+                self.ready.appendleft(task)
+            else:
+                why = "the tests pass what cannot be sent to another process, and isolation is 'proxy'"
+                self.done.append((task.job.id, infra_verdict(tests, why)))
             return
-        if last.timed_out and last.cpu < BUSY_SHARE * task.timeout and not task.alone:
+        if last.timed_out and not last.exact and last.cpu < BUSY_SHARE * task.timeout and not task.alone:
             task.alone = True
             self.alone.append(task)
             return
         if task.is_reference:
-            task.tests.reference_results = results_of_reference(task.tests, outcomes, report)
-            self.ready.extend(self.parked.pop(id(task.tests)))
+            tests.reference_results = results_of_reference(tests, outcomes, report)
+            self._release(tests)
+            return
+        if task.is_trial:
+            verdict = verdict_of(tests, task.job.reference, outcomes, report, task.nonce, scratch)
+            self._settle_trial(task, verdict.passed)
             return
         verdict = verdict_of(task.tests, task.job.program, outcomes, report, task.nonce, scratch)
         self.done.append((task.job.id, verdict))
+
+    def _settle_trial(self, task: Task, passed: bool) -> None:
+        """Tests that the reference passes only in its own process run there; the others run through proxies."""
+        tests = task.tests
+        if not passed and not tests.in_process:
+            tests.in_process = True
+            self.ready.appendleft(task)
+            return
+        tests.in_process, tests.is_undecided = passed and tests.in_process, False
+        self._release(tests)
+
+    def _release(self, tests: PreparedTests) -> None:
+        for task in self.parked.pop(id(tests)):
+            self._enqueue(task)
 
     def _replace(self, worker: WorkerProcess, why: str) -> None:
         """Replace a worker that died; its tasks are tried again, the first one at most MAX_ATTEMPTS times."""
@@ -183,14 +215,14 @@ class Pool:
             return
         first = tasks[0]
         first.attempts += 1
-        if worker.process.returncode == -signal.SIGXCPU and not first.is_reference:
+        if worker.process.returncode == -signal.SIGXCPU and not (first.is_reference or first.is_trial):
             self.done.append((tasks.pop(0).job.id, timeout_in_test_code(first.tests)))
         elif first.attempts >= MAX_ATTEMPTS:
             self._give_up(tasks.pop(0), f"its worker died {MAX_ATTEMPTS} times ({why})\n{log}".rstrip())
         self.ready.extendleft(reversed(tasks))
 
     def _give_up(self, task: Task, why: str) -> None:
-        if task.is_reference:
+        if task.is_reference or task.is_trial:
             waiting = self.parked.pop(id(task.tests))
             why = f"the reference could not be run: {why}"
         else:

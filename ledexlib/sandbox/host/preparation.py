@@ -23,6 +23,7 @@ from ..wire import plain
 from ..wire.protocol import FRAME
 from ..wire.text import SOURCE_CHARS, VALUE_CHARS, short_repr, truncate
 from .instrumentation import TestCodeError, instrument
+from .isolation import bound_names
 from .jobs import Job
 from .reports import Report
 
@@ -72,7 +73,11 @@ class PreparedTests:
     fault: str = ""
     reference_results: ReferenceResults | None = None
     passing_report: Report | None = None  # of the last program that passed
-    in_process: bool = False  # the tests cannot run through proxies
+    modules_read: set[str] = field(default_factory=set)  # names that test code uses as standard modules
+    bound: set[str] = field(default_factory=set)  # names that the setup or test code binds
+    doubt: str = ""  # why the tests may need the program's process
+    is_undecided: bool = False  # until the reference has run: whether they do
+    in_process: bool = False  # they do
 
     @property
     def strategy(self) -> str:
@@ -92,10 +97,9 @@ class PreparedTests:
         """The program's names that test code reads, except builtins that are not the entry point."""
         return sorted(name for name in self.names_read if name == self.job.entry_point or not hasattr(builtins, name))
 
-    @property
-    def always_pickle(self) -> bool:
-        """Whether test code may pass values that ``marshal`` would turn into bytes."""
-        return not self.names_read.isdisjoint(("array", "bytearray", "memoryview", "numpy", "np"))
+    @cached_property
+    def modules(self) -> list[str]:
+        return sorted(self.modules_read)
 
     @cached_property
     def classes(self) -> list[str]:
@@ -147,11 +151,17 @@ class PreparedTests:
             if not isinstance(arguments, tuple):
                 raise TestCodeError(f"a call's arguments must be a tuple, not {short_repr(arguments)}")
             value = None if test.expected is None else plain.encode(literal(test.expected))
+            if value is None and test.expected is not None:
+                raise TestCodeError(f"not plain data: {truncate(test.expected, SOURCE_CHARS)}")
             self.cases.append(Case(call=test, value=value))
             self.items.append(("call", marshal.dumps(arguments), first, test.comparison))
         else:
             is_check = isinstance(test, Check)
-            code = instrument(test.source if is_check else test.statement, first, is_check)
+            source = test.source if is_check else test.statement
+            code = instrument(source, first, is_check, self.bound, self.job.entry_point)
+            self.bound |= code.bound
+            self.modules_read |= code.modules
+            self.doubt = self.doubt or code.doubt
             self.cases.extend(Case(truncate(source, SOURCE_CHARS)) for source in code.sources)
             self.names_read |= code.names
             kind = "check" if is_check else "assertion"
@@ -181,6 +191,7 @@ def prepare(job: Job) -> PreparedTests:
     """Prepare the tests of a job; if they are unusable, they say so as ``fault``, for it concerns no other problem."""
     tests = PreparedTests(job)
     try:
+        tests.bound = bound_names(ast.parse(job.setup)) - {job.entry_point}
         for test in job.tests:
             tests.add(test)
         if not tests.cases:
@@ -192,6 +203,10 @@ def prepare(job: Job) -> PreparedTests:
         if tests.needs_reference and not job.reference.strip():
             raise TestCodeError("a call has no expected value, and the problem no reference to compute it")
         _ = tests.setup, tests.classes
+        tests.is_undecided = bool(job.isolation == "auto" and tests.doubt and job.reference.strip())
+        tests.in_process = job.isolation == "in_process" or bool(
+            job.isolation == "auto" and tests.doubt and not tests.is_undecided
+        )
     except (TestCodeError, SyntaxError) as error:
         tests.fault = str(error)
     return tests
@@ -204,7 +219,7 @@ _lock = threading.Lock()
 def prepared_tests(job: Job) -> PreparedTests:
     """The job's tests from the cache, or prepared now. Jobs that share the ``tests`` object share the result."""
     # A cached entry holds its job, hence its tests, so their id stays theirs as long as the key is here.
-    key = (id(job.tests), job.setup, job.entry_point, job.reference)
+    key = (id(job.tests), job.setup, job.entry_point, job.reference, job.isolation)
     with _lock:
         if key in _cache:
             _cache.move_to_end(key)

@@ -13,14 +13,16 @@ from typing import Any
 
 from ..types import Status, Verdict
 from ..wire import plain
-from ..wire.protocol import END, ERROR, FAIL, FRAME, LOAD, OPAQUE, PASS, READY, SETUP, VALUE, read_frames
-from ..wire.text import MESSAGE_CHARS, VALUE_CHARS, mask_addresses, short_repr, truncate
+from ..wire.graph_decoder import GraphDecoder
+from ..wire.protocol import END, ERROR, FAIL, FRAME, GRAPH, LOAD, OPAQUE, PASS, READY, SETUP, VALUE, read_frames
+from ..wire.text import MESSAGE_CHARS, VALUE_CHARS, clean, mask_addresses, short_repr, truncate
 from .comparison import same, same_output
 from .outcomes import Outcome
 from .preparation import PreparedTests, ReferenceResults
 from .reports import Report, equal
 
 VALUE_BYTES = 64 << 20  # a larger result is wrong without a comparison
+REPETITIONS = 20  # of each item, in a value that is compared as a set
 TEXT_BYTES = 64 << 10  # a longer payload of texts is read as empty
 
 
@@ -68,7 +70,7 @@ def verdict_of(
             tests.passing_report = report
     else:
         status, text = reader.first_failure(results, outcomes[-1])
-        text = mask_addresses(text.replace(scratch, "."))
+        text = clean(mask_addresses(text.replace(scratch, ".")))
     return Verdict(
         status=status, n_passed=n_passed, n_tests=len(results), feedback=text, seconds=seconds, mode=tests.mode
     )
@@ -105,8 +107,10 @@ class _ReportReader:
                 self.ready = True
             elif kind == LOAD:
                 self.load_error = self.error(place, length)
-            elif kind == SETUP:
+            elif kind == SETUP and (outcome.setup_failed or self.tests.strategy == "proxy"):
                 self.fault = f"the problem's setup failed: {self.error(place, length)}"
+            elif kind == SETUP:  # only a program says so
+                self.load_error = self.error(place, length)
             elif index < len(self.tests.cases):
                 self._read_result(kind, index, place, length)
 
@@ -115,12 +119,12 @@ class _ReportReader:
         if kind == ERROR:
             self.results[index] = CaseResult("error", self.error(place, length))
         elif kind == FAIL:
-            actual, expected = self._texts(place, length, 2)
+            actual, expected = (text if isinstance(text, str) else "" for text in self._texts(place, length, 2))
             note = f"got {actual}, expected {expected}" if actual else f"the assertion failed: {expected}".rstrip(": ")
             self.results[index] = CaseResult("failed", note)
         elif kind == PASS and case.call is None:
             self.results.setdefault(index, PASSED)
-        elif kind in (VALUE, OPAQUE) and case.call is not None and index not in self.results:
+        elif kind in (VALUE, GRAPH, OPAQUE) and case.call is not None and index not in self.results:
             self.results[index] = self._call_result(kind, index, place, length)
 
     def _call_result(self, kind: bytes, index: int, place: int, length: int) -> CaseResult:
@@ -130,32 +134,38 @@ class _ReportReader:
         if fault:
             self.fault = fault
             return CaseResult("infra")
-        if length > VALUE_BYTES or (call.comparison != "set" and length > self._longest_equal(wanted)):
+        if length > self._longest_equal(wanted, call.comparison):
             return CaseResult("failed", f"got a value that is far too large ({length} bytes)")
-        if kind == OPAQUE:
-            _, text = self._texts(place, length, 2)
-            actual: Any = _OBJECT
-        else:
-            data = self._payload(place, length)
-            if data == wanted:
-                return PASSED
-            try:
-                actual = plain.decode(data)
-                text = short_repr(actual)
-            except plain.NotPlain:
-                actual, text = _OBJECT, "a value that is not plain data"
-        expected = _OBJECT if wanted is None else plain.decode(wanted)
+        data = self._payload(place, length)
+        if kind == VALUE and (kind, data) == wanted:
+            return PASSED
+        actual, text = self._actual(kind, data, place, length)
+        expected = _OBJECT if wanted is None else value_of(*wanted)
         if same(actual, expected, call.comparison, call.tolerance):
             return PASSED
         return CaseResult("failed", f"got {text}, expected {'an object' if wanted is None else short_repr(expected)}")
 
-    @staticmethod
-    def _longest_equal(wanted: bytes | None) -> int:
-        """Bytes beyond which no value equals the expected one, so that decoding a hostile one costs little.
+    def _actual(self, kind: bytes, data: bytes, place: int, length: int) -> tuple[Any, str]:
+        """A call's result and its text; what did not cross is an object that equals nothing."""
+        if kind == OPAQUE:
+            type_name, text = self._texts(place, length, 2)
+            return _OBJECT, text or f"a value of type {type_name}"
+        try:
+            value = value_of(kind, data)
+        except plain.NotPlain:
+            return _OBJECT, "a value that cannot be read"
+        return value, short_repr(value)
 
-        Numbers that are equal take from 1 byte (True) to 17 (a complex number); all else is encoded alike.
+    @staticmethod
+    def _longest_equal(wanted: tuple[bytes, bytes] | None, comparison: str) -> int:
+        """Bytes beyond which no value is right, so that decoding a hostile one costs little.
+
+        Numbers that are equal take from 1 byte (True) to 17 (a complex number); all else is encoded alike, but for
+        the names of types in a graph. Compared as a set, a value may repeat its items.
         """
-        return VALUE_BYTES if wanted is None else max(TEXT_BYTES, 17 * len(wanted))
+        if wanted is None:
+            return VALUE_BYTES
+        return max(TEXT_BYTES, 17 * len(wanted[1])) * (REPETITIONS if comparison == "set" else 1)
 
     def read_main(self, outcomes: list[Outcome]) -> None:
         """Read the runs of a whole program on its stdin tests."""
@@ -165,16 +175,18 @@ class _ReportReader:
             errors = [f for f in read_frames(self.report, place, place + outcome.report) if f[0] in (LOAD, SETUP)]
             place += outcome.report
             test = self.tests.cases[index].io
-            printed = output.decode("utf-8", "replace")
+            printed = output.decode("utf-8", "replace").removeprefix("\ufeff")
             if outcome.late:
                 continue
+            if outcome.setup_failed and errors:
+                self.fault = "the problem's setup failed: " + self.error(*errors[0][2:])
             if errors:
                 self.results[index] = CaseResult("error", self.error(*errors[0][2:]))
             elif outcome.exit:
                 self.results[index] = CaseResult("error", outcome.ending)
             elif outcome.dropped:
                 self.results[index] = CaseResult("failed", f"the output was cut after {outcome.output} bytes")
-            elif same_output(printed, test.stdout):
+            elif same_output(printed, test.stdout, test.comparison):
                 self.results[index] = PASSED
             else:
                 note = f"output:\n{_output_text(printed)}\nexpected output:\n{_output_text(test.stdout)}"
@@ -208,12 +220,14 @@ class _ReportReader:
         except plain.NotPlain:
             texts = ()
         texts = texts if isinstance(texts, tuple) else ()
-        cleaned = [t if isinstance(t, int) else truncate(str(t), MESSAGE_CHARS) for t in texts[:count]]
+        cleaned = [clean(truncate(text, MESSAGE_CHARS)) if isinstance(text, str) else text for text in texts[:count]]
         return cleaned + [""] * (count - len(cleaned))
 
     def error(self, place: int, length: int) -> str:
         """An exception with the program's own line: ``TypeError: message`` and ``line 3, in f: return x``."""
         kind, message, line, function = self._texts(place, length, 4)
+        if not (isinstance(kind, str) and isinstance(message, str) and isinstance(function, str)):
+            return "an exception that cannot be read"
         text = f"{kind}: {message}".rstrip(": ")
         lines = re.split(r"\r\n|\r|\n", self.program)
         if isinstance(line, int) and 0 < line <= len(lines):
@@ -226,18 +240,23 @@ def _output_text(text: str) -> str:
     return truncate(text.rstrip("\n"), VALUE_CHARS)
 
 
-def expected_value(tests: PreparedTests, index: int) -> tuple[bytes | None, str]:
-    """The encoded value expected of a call (None: any object), and why there is none, if so."""
+def value_of(kind: bytes, data: bytes) -> Any:
+    """The value in a frame; raises NotPlain."""
+    return plain.decode(data) if kind == VALUE else GraphDecoder().value(data, [])
+
+
+def expected_value(tests: PreparedTests, index: int) -> tuple[tuple[bytes, bytes] | None, str]:
+    """The frame of the value expected of a call (None: any object), and why there is none, if so."""
     case = tests.cases[index]
     if case.value is not None:
-        return case.value, ""
+        return (VALUE, case.value), ""
     reference = tests.reference_results
     kind, value = reference.frame(index)
-    if kind == VALUE:
-        return value, ""
+    if kind in (VALUE, GRAPH):
+        return (kind, value), ""
     if kind == OPAQUE and case.call.comparison == "same_none":
         return None, ""
-    why = "returned what is not plain data" if kind == OPAQUE else reference.fault or "raised an exception"
+    why = "returned what cannot cross" if kind == OPAQUE else reference.fault or "raised an exception"
     return None, f"the reference gives no expected value: it {why} for {tests.text(index)}"
 
 
@@ -248,10 +267,10 @@ def results_of_reference(tests: PreparedTests, outcomes: list[Outcome], report: 
     reader = _ReportReader(tests, tests.job.reference, report, b"")
     fault = "timed out" if outcome.late else f"ended early ({outcome.ending})"
     for kind, index, place, length in read_frames(report, 0, outcome.report):
-        if kind in (VALUE, OPAQUE, ERROR):
+        if kind in (VALUE, GRAPH, OPAQUE, ERROR):
             if index < len(starts) and starts[index] < 0:
                 starts[index] = place - FRAME.size
-                n_values += kind == VALUE
+                n_values += kind in (VALUE, GRAPH)
         elif kind in (LOAD, SETUP):
             fault = f"failed with {reader.error(place, length)}"
         elif kind == END:

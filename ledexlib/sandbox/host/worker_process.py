@@ -30,7 +30,7 @@ from .preparation import PreparedTests
 from .reports import Report, ReportFile
 
 START_SCRIPT = Path(__file__).resolve().parents[1] / "worker" / "start.py"
-WALL_FACTOR = 60  # the wall time allowed is so many times the timeout, for a busy machine
+WALL_FACTOR = 30  # the wall time allowed is at most so many times the timeout, on a busy machine
 MAX_SILENCE = 30.0  # seconds beyond that before a worker is given up
 REFERENCE_SECONDS = 120.0  # of a reference's own time for all its calls
 REFERENCE_MEMORY_MB = 4096
@@ -40,12 +40,13 @@ LOG_BYTES = 2000  # of a worker's stderr that are kept
 
 @dataclass
 class Task:
-    """A job on its way, or the run of a reference (``is_reference``)."""
+    """A job on its way, or a run of its reference, for what it returns or as a trial of the tests."""
 
     job: Job
     tests: PreparedTests
     limits: Limits
     is_reference: bool = False
+    is_trial: bool = False  # runs the reference as a program, to find where the tests can run
     alone: bool = False  # runs while no other task does
     attempts: int = 0
     nonce: bytes = b""
@@ -70,12 +71,13 @@ class Task:
         body = marshal.dumps(
             {
                 "ticket": ticket,
-                "program": self.job.reference if self.is_reference else self.job.program,
+                "program": self.job.reference if self.is_reference or self.is_trial else self.job.program,
                 "entry_point": self.job.entry_point,
                 "strategy": self.tests.strategy,
                 "names": self.tests.names,
                 "classes": self.tests.classes,
-                "always_pickle": self.tests.always_pickle,
+                "modules": self.tests.modules,
+                "expects_stop": "StopIteration" in self.tests.names_read,
                 "setup": self.tests.setup if with_tests else None,
                 "tests": self.tests.payload if with_tests else None,
                 "nonce": self.nonce,

@@ -16,6 +16,9 @@ from . import landlock, linux, seccomp
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/localtime")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 SCRATCH_BYTES, SCRATCH_FILES = 64 << 20, 4096  # of all of a program's files together, with a mount namespace
+SHARED_MEMORY = "/dev/shm"
+SHARED_BYTES = 16 << 20  # of named shared memory, which the semaphores of multiprocessing are
+STANDARD_STREAMS = {"stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "fd": "fd"}
 FIRST_UID, NOBODY = 1_000_000_000, 65534
 
 
@@ -58,7 +61,7 @@ def enter_namespaces(layers: LayerStates) -> None:
         linux.unshare(linux.CLONE_NEWUSER)
         linux.map_own_user(uid, gid)
 
-    if uid:
+    if uid or (linux.AVAILABLE and not linux.may_administer()):  # many containers leave root no capabilities
         layers.add("user_namespace", new_user)
     else:
         layers["user_namespace"] = "not needed by root"
@@ -92,7 +95,9 @@ class Confinement:
         else:
             layers["unprivileged"] = "not root"
         add("no_new_privs", self._no_new_privs)
-        add("landlock", lambda: landlock.restrict([*self.readable, "/proc"], DEVICES, [box]))
+        self.shared_memory = SHARED_MEMORY if layers.active("mount_namespace") else None
+        writable = [box] if self.shared_memory is None else [box, self.shared_memory]
+        add("landlock", lambda: landlock.restrict([*self.readable, "/proc"], DEVICES, writable))
         add("seccomp", lambda: seccomp.install(seccomp.system_call_filter()))
         layers["rlimits"] = ""
 
@@ -117,6 +122,11 @@ class Confinement:
         for path in DEVICES:
             self._bind(root, path, 0)
         os.makedirs(root + "/proc")
+        for name, place in STANDARD_STREAMS.items():
+            os.symlink(f"/proc/self/{place}", f"{root}/dev/{name}")
+        os.mkdir(root + SHARED_MEMORY)
+        options = f"mode=1777,size={SHARED_BYTES},nr_inodes=256"
+        linux.mount("tmpfs", root + SHARED_MEMORY, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC, options)
         if self.layers.active("pid_namespace"):
             flags = linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
             with contextlib.suppress(OSError):  # refused inside some containers; programs rarely need it

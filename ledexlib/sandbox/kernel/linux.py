@@ -14,6 +14,7 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP = 0x10000000, 0x20000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
 MS_REC, MS_PRIVATE = 16384, 1 << 18
 MNT_DETACH = 2
+CAP_SYS_ADMIN = 21
 CAPABILITY_VERSION = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True) if AVAILABLE else None
@@ -51,6 +52,13 @@ def pivot_root_here() -> None:
     syscall(number, ctypes.c_char_p(b"."), ctypes.c_char_p(b"."), what="pivot_root")
     _checked(_libc.umount2(b".", MNT_DETACH), "umount2")
     os.chdir("/")
+
+
+def may_administer() -> bool:
+    """Whether this process has the capability to make namespaces (CAP_SYS_ADMIN)."""
+    with open("/proc/self/status") as status:
+        effective = next((line.split()[1] for line in status if line.startswith("CapEff:")), "0")
+    return bool(int(effective, 16) >> CAP_SYS_ADMIN & 1)
 
 
 def drop_capabilities() -> None:

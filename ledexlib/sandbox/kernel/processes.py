@@ -9,47 +9,74 @@ import contextlib
 import os
 import resource
 import time
+from collections.abc import Iterator
 
 
-class ProcessClock:
-    """A child's own time in seconds; ``started`` is its start as ``time.monotonic`` tells it."""
+class FamilyClock:
+    """A program's own time in seconds: of its first process, its threads, and all that descend from it.
 
-    def __init__(self, pid: int, started: float) -> None:
+    That is processor time, and time in which none of them ran or wanted to. It is looked at now and then, and between
+    two looks it is exact but for threads that began and ended there. ``started`` is as ``time.monotonic`` tells;
+    ``sees_all``: /proc lists this process and its descendants alone.
+    """
+
+    def __init__(self, pid: int, started: float, sees_all: bool) -> None:
         self.pid = pid
-        self.started = started
+        self.started = self.looked = started
+        self.sees_all = sees_all
+        self.exact = True  # whether the system tells how long each thread ran and wanted to
+        self.seconds = self.waited = 0.0
+        self.last: dict[str, tuple[int, int]] = {}  # nanoseconds that each thread ran, and waited for a processor
 
     def wall(self) -> float:
         return time.monotonic() - self.started
 
-    def cpu(self) -> float:
-        """Processor time of the child; 0 where the kernel has no such clock or the child is gone."""
-        try:
-            return time.clock_gettime((~self.pid << 3) | 2)  # Linux's clock of another process
-        except (OSError, OverflowError):
-            return 0.0
-
-    def queued(self) -> float:
-        """Time in which the child was ready to run but had no processor; 0 where the kernel does not tell."""
-        try:
-            if os.readlink("/proc/self") != str(os.getpid()):
-                return 0.0  # /proc lists the processes of another namespace
-            with open(f"/proc/{self.pid}/schedstat") as stat:
-                return int(stat.read().split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):
-            return 0.0
-
     def own(self, waited: float) -> float:
-        """Its own time, if it has waited for its tests for ``waited`` seconds."""
-        return max(self.cpu(), self.wall() - self.queued() - waited)
+        """Its own time until now, if it has waited for its tests for ``waited`` seconds."""
+        now = time.monotonic()
+        span = now - self.looked - (waited - self.waited)
+        self.looked, self.waited = now, waited
+        tasks = dict(self._tasks())
+        self.exact = self.exact and bool(tasks)
+        before = [self.last.get(path, (0, 0)) for path in tasks]
+        ran = sum(new[0] - old[0] for new, old in zip(tasks.values(), before, strict=True)) / 1e9
+        queued = sum(new[1] - old[1] for new, old in zip(tasks.values(), before, strict=True)) / 1e9
+        self.last = tasks
+        self.seconds += ran + max(0.0, span - ran - queued)
+        return self.seconds
+
+    def _tasks(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        for pid in self._pids():
+            with contextlib.suppress(OSError):  # it may be gone
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    path = f"/proc/{pid}/task/{task}/schedstat"
+                    with contextlib.suppress(OSError, IndexError, ValueError), open(path) as stat:
+                        ran, queued = stat.read().split()[:2]
+                        yield path, (int(ran), int(queued))
+
+    def _pids(self) -> list[str]:
+        if self.sees_all:
+            return [entry for entry in os.listdir("/proc") if entry.isdigit() and int(entry) != os.getpid()]
+        with contextlib.suppress(OSError):
+            if os.readlink("/proc/self") == str(os.getpid()):
+                found = [str(self.pid)]
+                for pid in found:  # grows while it is walked
+                    found += map(str, children(int(pid)))
+                return found
+        return []  # /proc lists the processes of another namespace, or there is none
 
 
-def children() -> list[int]:
-    """The pids of this process's children."""
+def children(pid: int = 0) -> list[int]:
+    """The pids of a process's children; of this one's by default."""
+    pid = pid or os.getpid()
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children") as listing:
-            return [int(pid) for pid in listing.read().split()]
+        found = []
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as listing:
+                found += [int(child) for child in listing.read().split()]
+        return found
     except OSError:
-        return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and parent_of(entry) == os.getpid()]
+        return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and parent_of(entry) == pid]
 
 
 def parent_of(pid: str) -> int | None:
@@ -61,14 +88,26 @@ def parent_of(pid: str) -> int | None:
         return None
 
 
-def descendants_memory() -> int:
-    """In the first process of a PID namespace: bytes of memory of all others, or 0 for one alone (it has RLIMIT_AS)."""
-    pids = [entry for entry in os.listdir("/proc") if entry.isdigit() and entry != "1"]
-    total = 0
+def family_memory() -> tuple[int, int]:
+    """In the first process of a PID namespace: the number of all others, and their bytes of memory.
+
+    0 bytes for one alone, which has RLIMIT_AS. What they map to share counts whole and once, whether or not it is in
+    anybody's page table.
+    """
+    pids = [entry for entry in os.listdir("/proc") if entry.isdigit() and int(entry) != os.getpid()]
+    private, shared = 0, {}
     for pid in pids if len(pids) > 1 else ():
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/statm") as pages:  # it may be gone
-            total += int(pages.read().split()[1]) * resource.getpagesize()
-    return total
+        with contextlib.suppress(OSError, ValueError):  # it may be gone
+            with open(f"/proc/{pid}/statm") as pages:
+                _, resident, of_files, *_ = map(int, pages.read().split())
+                private += (resident - of_files) * resource.getpagesize()
+            with open(f"/proc/{pid}/maps") as maps:
+                for line in maps:
+                    place, rights, _, device, inode, *_ = line.split()
+                    if rights[1] == "w" and rights[3] == "s":
+                        start, end = (int(address, 16) for address in place.split("-"))
+                        shared[device, inode] = max(shared.get((device, inode), 0), end - start)
+    return len(pids), private + sum(shared.values())
 
 
 def running_tasks() -> int:

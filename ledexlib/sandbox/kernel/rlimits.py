@@ -13,9 +13,9 @@ def limit_within(name: str, most: int) -> tuple[int, int]:
     return kind, most if hard == resource.RLIM_INFINITY else min(most, hard)
 
 
-def set_limit(name: str, most: int) -> None:
-    """Lower a resource limit, where the system has it and permits that."""
+def set_limit(name: str, most: int, soft: bool = False) -> None:
+    """Lower a resource limit, where the system has it and permits that; only its ``soft`` part can be raised again."""
     if hasattr(resource, name):
         kind, most = limit_within(name, most)
         with contextlib.suppress(ValueError, OSError):  # macOS refuses some
-            resource.setrlimit(kind, (most, most))
+            resource.setrlimit(kind, (most, resource.getrlimit(kind)[1] if soft else most))

@@ -30,6 +30,7 @@ REFUSED = {
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
     "pidfd_getfd": (438, 438), "process_madvise": (440, 440), "setpriority": (141, 140),
     "sched_setparam": (142, 118), "sched_setscheduler": (144, 119), "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30),
     # the network, and what outlives a process
     "socket": (41, 198), "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
     "memfd_create": (319, 279),
@@ -48,7 +49,8 @@ REFUSED = {
     "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266), "sethostname": (170, 161),
     "setdomainname": (171, 162), "personality": (135, 92),
 }  # fmt: skip
-CLONE, CLONE3, PRLIMIT = (56, 220), (435, 435), (302, 261)
+CLONE, CLONE3 = (56, 220), (435, 435)
+ON_ITSELF = {"prlimit64": (302, 261), "sched_setaffinity": (203, 122)}  # with 0 for its own process
 # Signals to a process or thread group depend on the target; to a thread or descriptor they are refused.
 KILL_CALLS, TGKILL = {"kill": (62, 129), "rt_sigqueueinfo": (129, 138)}, (234, 131)
 OTHER_SIGNALS = {"tkill": (200, 130), "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424)}
@@ -89,7 +91,8 @@ def system_call_filter() -> bytes:
     # clone3 has its flags behind a pointer; without it, libc falls back to clone.
     checks.append(_on_call(CLONE3[column], _refuse(errno.ENOSYS)))
     checks.append(_on_call(CLONE[column], _argument(0, JUMP_IF_SET, NAMESPACES, ALLOW, refused)))
-    checks.append(_on_call(PRLIMIT[column], _argument(0, JUMP_IF_EQUAL, 0, refused, ALLOW)))
+    for numbers in ON_ITSELF.values():
+        checks.append(_on_call(numbers[column], _argument(0, JUMP_IF_EQUAL, 0, refused, ALLOW)))
     return _filter(checks, audit)
 
 

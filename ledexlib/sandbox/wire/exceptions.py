@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .plain import encode
 from .text import MESSAGE_CHARS, truncate
 
 PROGRAM_FILENAME, TEST_FILENAME = "<program>", "<test>"  # under which the program and test code are compiled
@@ -27,14 +26,7 @@ def describe_exception(error: BaseException) -> tuple[str, str, int, str, bool]:
         message = error.msg
     else:
         try:
-            message = str(error)
+            message = str.__getitem__(str(error), slice(None))
         except BaseException:  # the exception's own __str__ failed: report its type alone
             message = ""
     return type(error).__name__, truncate(message, MESSAGE_CHARS), line, function, filename == TEST_FILENAME
-
-
-def exception_payload(error: BaseException) -> tuple:
-    """An exception as the worker's proxies take it: description, names of its builtin classes, arguments."""
-    bases = [base.__name__ for base in type(error).__mro__ if base.__module__ == "builtins"]
-    arguments = error.args if encode(error.args) is not None else ()
-    return (*describe_exception(error)[:4], bases, arguments)

@@ -1,27 +1,29 @@
-"""Plain data between processes: None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset and dict.
+"""Plain data between processes: None, bool, int, float, complex, str, bytes, Ellipsis, and the builtin containers.
 
-``encode`` runs in the program's process. ``decode`` runs in a trusted one and trusts no byte: it builds these types
-only, and checks every length against the bytes that are there, so that a short message cannot ask for much memory. The
-format is ``marshal``'s, version 2. ``marshal`` writes it at C speed, with exact types and sets in a stable order, so
-that equal bytes mean equal values. The code below reads it, because ``marshal.loads`` is unsafe on hostile bytes. Keys
-crafted to share a hash are refused: a table of them would take quadratic time.
+``encode`` runs in the program's process and takes values of exactly these types, in a tree: all else goes as an object
+graph (``graph``), with its type. ``decode`` runs in a trusted process and trusts no byte: it builds these types only,
+and checks every length against the bytes that are there, so that a short message cannot ask for much memory or time.
+The format is ``marshal``'s, version 2. ``marshal`` writes it at C speed, with sets in a stable order, so that equal
+bytes mean equal values. The code below reads it, because ``marshal.loads`` is unsafe on hostile bytes. Keys crafted to
+share a hash are refused: a table of them would take quadratic time.
 """
 
 from __future__ import annotations
 
 import marshal
 import struct
-import sys
 from collections.abc import Iterator
 
 VERSION = 2
 MAX_DEPTH = 400  # nested containers
+MAX_CONTAINERS = 2_000_000  # in one value: each takes a microsecond and 60 bytes or more, however short it is
 FEW = 1000  # items: fewer are read one by one, and their hashes are not checked
 MAX_PER_HASH = 4  # items that share a hash, on average
+SCALARS = frozenset((type(None), bool, int, float, complex, str, bytes, type(...)))
 _CONTAINERS = {ord("("): tuple, ord("["): list, ord("<"): set, ord(">"): frozenset}
-INT, LIST, TUPLE = ord("i"), ord("["), ord("(")
+INT, LIST, TUPLE, DICT = ord("i"), ord("["), ord("("), ord("{")
 _RUNS = {INT: struct.Struct("<xi"), ord("g"): struct.Struct("<xd")}
-_CONSTANTS = {ord("N"): None, ord("T"): True, ord("F"): False}
+_CONSTANTS = {ord("N"): None, ord("T"): True, ord("F"): False, ord("."): ...}
 
 
 def refuse_collisions(items: list) -> list:
@@ -35,43 +37,51 @@ class NotPlain(ValueError):
     """Bytes that are not plain data."""
 
 
-def encode(value: object) -> bytes | None:
-    """Return the value's bytes, or None if it is not plain data.
+def encode(value: object, exactly: bool = False) -> bytes | None:
+    """The value's bytes, or None if it is not plain data in a tree.
 
-    A value of a subclass (Counter, a named tuple, an int subclass) is sent as the plain value it holds, without its
-    overloaded methods.
+    ``exactly``: what has an order of iteration or more than one place must keep that, so that sets, and lists and
+    dictionaries in two places, are no plain data.
     """
+    if type(value) not in SCALARS and not _is_tree(value, exactly):
+        return None
     try:
         return marshal.dumps(value, VERSION)
-    except ValueError:
-        pass
-    try:
-        return marshal.dumps(_plain(value, MAX_DEPTH), VERSION)
-    except (ValueError, TypeError, RecursionError):
+    except ValueError:  # nested too deeply
         return None
 
 
-def _plain(value: object, depth: int) -> object:
-    if value is None or type(value) in (bool, int, float, complex, str, bytes):
-        return value
-    if depth == 0:
-        raise ValueError("nested too deeply")
-    for base in (tuple, list, set, frozenset):
-        if isinstance(value, base):
-            return base(_plain(item, depth - 1) for item in base.__iter__(value))
-    if isinstance(value, dict):
-        return {_plain(k, depth - 1): _plain(v, depth - 1) for k, v in dict.items(value)}
-    if isinstance(value, int):
-        return int.__index__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    for base in (complex, str, bytes):
-        if isinstance(value, base):
-            return base.__getitem__(value, slice(None)) if base is not complex else base.__pos__(value)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic):
-        return _plain(value.item(), depth - 1)
-    raise ValueError(f"{type(value).__name__} is not plain data")
+def _is_tree(root: object, exactly: bool) -> bool:
+    """Whether a container holds plain data of exact types only, and not much of it in more than one place.
+
+    ``marshal`` takes more (arrays and numpy's scalars as bytes, code), and writes what is shared once for each place:
+    containers that refer to each other without end, or exponentially often.
+    """
+    todo, seen, visits = [root], set(), 0
+    while todo:
+        value = todo.pop()
+        kind = type(value)
+        visits += 1
+        if exactly and id(value) in seen and kind is not tuple and kind is not frozenset:
+            return False
+        seen.add(id(value))
+        if kind is list or kind is tuple:
+            items = value
+        elif kind is dict:
+            if not SCALARS.issuperset(map(type, value)):
+                todo += [key for key in value if type(key) not in SCALARS]
+            items = value.values()
+        elif kind is set or kind is frozenset:
+            if exactly and len(value) > 1:
+                return False
+            items = value
+        else:
+            return False
+        if not SCALARS.issuperset(map(type, items)):
+            todo += [item for item in items if type(item) not in SCALARS]
+            if visits > 1000 + 8 * len(seen):
+                return False
+    return True
 
 
 def decode(data: bytes) -> object:
@@ -90,6 +100,7 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
+        self.containers = MAX_CONTAINERS
 
     def take(self, count: int) -> bytes:
         if not 0 <= count <= len(self.data) - self.at:
@@ -109,7 +120,10 @@ class _Reader:
             return self.number()
         if tag in _CONSTANTS:
             return _CONSTANTS[tag]
-        if tag in _CONTAINERS:
+        if tag in _CONTAINERS or tag == DICT:
+            self.containers -= 1
+            if self.containers < 0:
+                raise NotPlain("too many containers")
             return self.container(tag, depth)
         match chr(tag):
             case "g":
@@ -122,13 +136,13 @@ class _Reader:
                 return self.long()
             case "y":
                 return complex(*struct.unpack("<dd", self.take(16)))
-            case "{":
-                pairs = list(self.pairs(depth))
-                refuse_collisions([key for key, _ in pairs])
-                return dict(pairs)
         raise NotPlain(f"unknown tag {tag}")
 
     def container(self, tag: int, depth: int) -> object:
+        if tag == DICT:
+            pairs = list(self.pairs(depth))
+            refuse_collisions([key for key, _ in pairs])
+            return dict(pairs)
         count = self.number()
         if not 0 <= count <= len(self.data) - self.at:  # an item takes at least a byte
             raise NotPlain("more items than bytes")

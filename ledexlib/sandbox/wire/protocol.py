@@ -19,10 +19,10 @@ PASS = b"P"  # an assert held
 FAIL = b"F"  # an assert did not hold: actual value, expected value
 ERROR = b"E"  # a test raised this: type, message, line, function
 VALUE = b"V"  # a call returned this
-GRAPH = b"G"  # a call returned this, or changed its arguments (``graph``); in conversations only
+GRAPH = b"G"  # a call returned this, more than plain data (``graph``), or changed its arguments
 OPAQUE = b"O"  # a call returned what is not plain data: type, text
 END = b"Z"  # all tests have run: the job's nonce
-KINDS = frozenset((SETUP, LOAD, READY, PASS, FAIL, ERROR, VALUE, OPAQUE, END))  # of a report
+KINDS = frozenset((SETUP, LOAD, READY, PASS, FAIL, ERROR, VALUE, GRAPH, OPAQUE, END))  # of a report
 
 LENGTH = struct.Struct("<Q")  # bytes of the message that follows
 RUN, DONE = b"J", b"D"  # to the fork server: run a program; its tests are over
@@ -32,7 +32,7 @@ REQUEST_MODULE = "__sandbox__"  # module that pickled requests name for a functi
 
 # Faults: why a conversation with a program ended before the program did.
 SLOW = "slow"  # the tests' own code took too long
-UNTRANSPORTABLE = "untransportable"  # a test passes what cannot be sent to another process
+UNTRANSPORTABLE = "untransportable"  # the tests pass what cannot be sent to another process
 TOO_LARGE = "the results were more data than allowed"
 
 
@@ -46,7 +46,7 @@ class FrameWriter:
         self._write(FRAME.pack(kind, index, len(payload)) + payload)
 
     def send_texts(self, kind: bytes, index: int, *texts: object) -> None:
-        self.send(kind, index, encode(texts))
+        self.send(kind, index, encode(texts) or b"")
 
 
 def read_frames(report: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 SIZE = 256 << 10
 _END = struct.Struct("<Q")  # offset behind the last frame, at the start of the memory
 
+_EMPTY = _END.pack(_END.size) + bytes(SIZE - _END.size)
+
 
 class ReportBuffer:
     """One for all programs of a worker, made before the fork server is forked."""
@@ -22,20 +24,13 @@ class ReportBuffer:
         self._at = _END.size
 
     def reset(self) -> None:
-        """In the worker: prepare for the next program."""
-        _END.pack_into(self._memory, 0, _END.size)
+        """In the worker: prepare for the next program, which would find answers of the last one, perhaps right ones."""
+        self._memory[:] = _EMPTY
 
-    def take_rest(self, sent: int) -> bytes:
-        """In the worker, after the program's process has ended: what it had not sent, if it sent ``sent`` bytes.
-
-        The memory is cleared, or the next program would find answers there, perhaps right ones.
-        """
+    def take_rest(self) -> bytes:
+        """In the worker, after the program's process has ended: what it had not sent."""
         (end,) = _END.unpack_from(self._memory)
-        end = min(end, SIZE)
-        rest = self._memory[_END.size : end]
-        used = SIZE if sent else end
-        self._memory[:used] = bytes(used)
-        return rest
+        return self._memory[_END.size : min(end, SIZE)]
 
     def writer(self, send: Callable[[bytes], object]) -> Callable[[bytes], None]:
         """In the program's process: a function that buffers frames, and calls ``send`` when the buffer is full."""

@@ -40,7 +40,7 @@ class AssertionRecorder:
     """
 
     def __init__(self, report: FrameWriter, halted: Callable[[], bool] = lambda: False) -> None:
-        self._report = report
+        self.report = report
         self._halted = halted
         self._range = range(0)
         self._deferred: frozenset[int] = frozenset()
@@ -69,12 +69,12 @@ class AssertionRecorder:
     def _pass(self, index: int) -> None:
         if not self._halted():
             self._passed.add(index)
-            self._report.send(PASS, index)
+            self.report.send(PASS, index)
 
     def _fail(self, index: int, actual: str, expected: str) -> None:
         if not self._halted():
             self._failed.add(index)
-            self._report.send_texts(FAIL, index, actual, expected)
+            self.report.send_texts(FAIL, index, actual, expected)
 
     def _error(self, index: int, error: BaseException) -> None:
         if self._halted():
@@ -84,7 +84,7 @@ class AssertionRecorder:
             self._fail(index, "", description[1])
         else:
             self._failed.add(index)
-            self._report.send_texts(ERROR, index, *description)
+            self.report.send_texts(ERROR, index, *description)
 
     # What ``host.instrumentation`` puts into test code calls the following.
 

@@ -20,6 +20,11 @@ def truncate(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def clean(text: str) -> str:
+    """The text with what no file can hold, halves of surrogate pairs, escaped: for all text that comes from outside."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def mask_addresses(text: str) -> str:
     """Replace memory addresses, which differ from run to run."""
     return _ADDRESS.sub("0x…", text)

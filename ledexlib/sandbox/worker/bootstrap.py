@@ -50,13 +50,15 @@ def main() -> None:
     if pid == 0:
         try:
             sys.dont_write_bytecode = True  # programs leave none
+            sys.executable = os.path.realpath(sys.executable)  # for programs that run Python themselves
             host.close()
             ours.close()
             fork_server.main(theirs, wait_time, buffer, os.path.join(folder, "box"), layers, worker_pid)
             os._exit(0)
+        except SystemExit:  # a program's process ends as an interpreter does
+            raise
         except BaseException:
             sys.excepthook(*sys.exc_info())
-        finally:
             os._exit(1)
     theirs.close()
     drop_privileges(layers)

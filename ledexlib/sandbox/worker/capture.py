@@ -20,6 +20,10 @@ class Spool:
     def size(self) -> int:
         return len(self.memory) if self.file is None else self.file.tell()
 
+    def starts_with(self, prefix: bytes) -> bool:
+        start = self.memory[: len(prefix)] if self.file is None else os.pread(self.file.fileno(), len(prefix), 0)
+        return start == prefix
+
     def write(self, data: bytes) -> None:
         if self.file is None and len(self.memory) + len(data) <= SPOOL_IN_MEMORY:
             self.memory += data

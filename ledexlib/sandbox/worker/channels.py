@@ -1,10 +1,10 @@
 """Channels to a program's process: live, or a replay of requests that were sent all at once before the tests run.
 
-Tests mostly request the same of every program. What they requested of one on a live channel is recorded: the next
-program's process gets all of it at once and leaves all of its answers behind, and the tests then run against these
-(``ReplayChannel``), unless they are, byte for byte, the answers of the last program, whose report is known. As soon as
-the tests request anything else, the replay is abandoned and the program runs once more on a live channel: a recording
-changes no verdict.
+Tests mostly request the same of every program. What they request whatever is answered is found without any program
+(``script``): a program's process gets all of it at once and leaves all of its answers behind, and the tests then run
+against these (``ReplayChannel``), unless they are, byte for byte, the answers of the last program, whose report is
+known. As soon as the tests request anything else, the replay is abandoned and the program runs once more on a live
+channel: a script changes no verdict, and holds nothing that came from an answer.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import NoReturn
 from ..wire.protocol import FRAME, LENGTH, TOO_LARGE
 from ..wire.wait_time import WaitTime
 
-ANSWER_BYTES = 8 << 20  # a longer answer ends the conversation
-RECORDING_BYTES = 8 << 20  # a longer recording, answers included, is not kept
+ANSWER_BYTES = 64 << 20  # a longer answer ends the conversation
+SCRIPT_BYTES = 16 << 20  # of a script
 CHUNK = 1 << 16  # bytes received at once
-DIVERGED = "the tests diverged from the recording"
+DIVERGED = "the tests diverged from the script"
 
 
 class ChannelClosed(BaseException):
@@ -55,7 +55,7 @@ class Channel:
 
 
 class LiveChannel(Channel):
-    """A socket, whose conversation is recorded; ``is_pointless`` is polled while no answer comes."""
+    """A socket; ``is_pointless`` is polled while no answer comes."""
 
     def __init__(self, sock: socket.socket, is_pointless: Callable[[], bool], wait_time: WaitTime) -> None:
         super().__init__()
@@ -63,15 +63,9 @@ class LiveChannel(Channel):
         self.is_pointless = is_pointless
         self.wait_time = wait_time
         self._buffer = bytearray()
-        self._requests: list[bytes] = []
-        self._answers = bytearray()
-        self._room = RECORDING_BYTES
 
     def send(self, request: bytes) -> None:
         self.wait_time.end()
-        self._room -= len(request)
-        if self._room >= 0:
-            self._requests.append(request)
         try:
             self.sock.sendall(LENGTH.pack(len(request)) + request)
         except OSError:
@@ -97,18 +91,26 @@ class LiveChannel(Channel):
             self._buffer += piece
         taken = bytes(self._buffer[:count])
         del self._buffer[:count]
-        self._room -= count
-        if self._room >= 0:
-            self._answers += taken
         return taken
 
-    def recording(self) -> tuple[list[bytes], bytes] | None:
-        """All requests and all answers; None if they are too long to keep."""
-        return (self._requests, bytes(self._answers)) if self._room >= 0 else None
+
+class ScriptChannel(Channel):
+    """Takes requests, and has no answers: ``requests`` has what is wanted of any program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[bytes] = []
+        self._room = SCRIPT_BYTES
+
+    def send(self, request: bytes) -> None:
+        self._room -= len(request)
+        if self._room < 0:
+            self.close()
+        self.requests.append(request)
 
 
 class ReplayChannel(Channel):
-    """The answers that a program's process left behind to recorded requests."""
+    """The answers that a program's process left behind to the requests of a script."""
 
     def __init__(self, requests: Iterable[bytes], answers: bytes) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import marshal
 import random
 import resource
@@ -9,18 +10,26 @@ import signal
 import sys
 import time
 from functools import partial
+from types import CodeType, ModuleType
 
 from ..wire.exceptions import describe_exception
+from ..wire.graph import Opaque, encode_graph
 from ..wire.plain import encode
-from ..wire.protocol import END, ERROR, OPAQUE, READY, SETUP, SLOW, VALUE, FrameWriter
+from ..wire.protocol import END, ERROR, GRAPH, LOAD, OPAQUE, READY, SETUP, SLOW, VALUE, FrameWriter
+from ..wire.standard import standard_module
 from ..wire.testcode import MODULE, RECORDER, AssertionRecorder, fresh_namespace
 from ..wire.text import short_repr
 from .channels import ChannelClosed
-from .proxies import INVALID_ANSWER, ProgramClient, Proxy
+from .client import INVALID_ANSWER, ProgramClient
+from .proxies import Proxy
+from .script import LenientRecorder, ScriptClient
 
 RECURSION_LIMIT = sys.getrecursionlimit()
 SLACK = 3  # seconds of processor time
-MAX_DIVERGENCES = 3  # from recordings, after which the tests' requests are known to depend on the answers
+SCRIPT_SECONDS = 3.0  # of processor time at most, for tests that wait for an answer that never comes
+MAX_DIVERGENCES = 3  # from a script, after which the tests' requests are known to depend on the answers
+ALIASES = {"np": "numpy"}  # under which tests expect a module without importing it
+OTHER_MODULES = ("numpy",)  # beside the standard library's, of which the tests' process has its own
 
 
 class LoadedTests:
@@ -32,21 +41,37 @@ class LoadedTests:
             (kind, code if kind == "call" else marshal.loads(code), *rest)
             for kind, code, *rest in marshal.loads(payload)
         ]
-        self.requests: list[bytes] | None = None  # a recording: what the tests requested of the last program
+        self.requests: list[bytes] | None = None  # the script, once it is known
         self.requests_payload = b""  # the same, to be sent
-        self.known: tuple[bytes, bytes] | None = None  # the last program's answers to it, and the report on them
+        self.untransportable = ""  # what these tests pass that cannot be sent to another process, if they do
+        self.known: tuple[bytes, bytes] | None = None  # the last program's answers, and the report on them
         self.divergences = 0
 
-    def keep(self, recording: tuple[list[bytes], bytes] | None, report: bytes) -> None:
-        """Keep a conversation's requests and answers, and the report on it."""
-        if recording is not None and self.divergences < MAX_DIVERGENCES:
-            self.requests, answers = recording
-            self.requests_payload, self.known = marshal.dumps(self.requests), (answers, report)
+    @property
+    def follows_script(self) -> bool:
+        return bool(self.requests) and self.divergences < MAX_DIVERGENCES
 
-    def diverge(self) -> None:
-        """Forget a recording from which the tests diverged."""
-        self.requests = self.known = None
-        self.divergences += 1
+    def write_script(self, job: dict) -> None:
+        """Find what the tests request of every program; no program takes part in it."""
+        client = ScriptClient()
+        report = FrameWriter(lambda _: None)
+        DEADLINE.start(min(SCRIPT_SECONDS, job["limits"]["timeout"]), client)
+        try:
+            namespace = prepare_namespace(self, job, client, report)
+            if namespace is not None:
+                for name in job["names"]:
+                    if name == job["entry_point"]:
+                        namespace[name] = client.proxy(0, "function", True)
+                    elif name not in namespace and (module := own_module(name)) is not None:
+                        namespace[name] = module
+                run_items(self, namespace, client, LenientRecorder(report, lambda: client.channel.closed), None)
+        except ChannelClosed:
+            pass  # what was requested until then is the script
+        finally:
+            DEADLINE.stop()
+            sys.setrecursionlimit(RECURSION_LIMIT)
+        self.requests, self.untransportable = client.channel.requests, client.untransportable
+        self.requests_payload = marshal.dumps(self.requests)
 
 
 class Deadline:
@@ -90,20 +115,22 @@ def run_tests(tests: LoadedTests, job: dict, client: ProgramClient, report: Fram
     """Run a job's tests and write the frames of its report; return whether they ran to their end."""
     try:
         kind, payload = client.start()
-        if kind != READY:
-            report.send(kind, 0, payload)
-            return False
         DEADLINE.start(job["limits"]["timeout"], client)
         namespace = prepare_namespace(tests, job, client, report)
-        if namespace is not None:
-            found, missing = client.read_names(payload)
-            for name in job["names"]:
-                if name in found and (name not in namespace or name == job["entry_point"]):
-                    namespace[name] = global_value(found[name], client)
-            run_items(tests, namespace, client, report, missing)
-            if not client.channel.closed:
-                report.send(END, 0, job["nonce"])
-                return True
+        if namespace is None:
+            return False
+        if kind != READY:
+            report.send(LOAD, 0, payload)  # whatever the program says: the setup has just worked here
+            return False
+        found, missing = client.read_names(payload)
+        for name in job["names"]:
+            if name in found and (name not in namespace or name == job["entry_point"]):
+                namespace[name] = global_value(name, found[name], job, client)
+        report.send(READY, 0)
+        run_items(tests, namespace, client, AssertionRecorder(report, lambda: client.channel.closed), missing)
+        if not client.channel.closed:
+            report.send(END, 0, job["nonce"])
+            return True
     except ChannelClosed:
         pass  # the report lacks its end
     finally:
@@ -116,45 +143,71 @@ def prepare_namespace(tests: LoadedTests, job: dict, client: ProgramClient, repo
     """The tests' namespace after the problem's setup; None, after reporting it, if the setup failed."""
     random.seed(0)
     namespace = fresh_namespace(MODULE)
-    try:
-        if tests.setup is not None:
-            exec(tests.setup, namespace)
-    except Exception as error:
+    error = setup_error(tests.setup, namespace)
+    if error is not None:
         report.send_texts(SETUP, 0, *describe_exception(error)[:4])
         return None
     client.classes = {name: namespace[name] for name in job["classes"] if isinstance(namespace.get(name), type)}
     return namespace
 
 
-def global_value(node: object, client: ProgramClient) -> object:
-    """The value of a program's global name; for a standard module that the program imported, our own."""
+def setup_error(setup: CodeType | None, namespace: dict) -> BaseException | None:
+    """Run a problem's setup in the namespace; the exception if it fails."""
+    try:
+        if setup is not None:
+            exec(setup, namespace)
+    except ChannelClosed:
+        raise
+    except BaseException as error:
+        return error
+    return None
+
+
+def own_module(name: str, alias_of: str = "") -> ModuleType | None:
+    """This process's own module for a name that tests expect to be a module; None for any other name."""
+    wanted = ALIASES.get(name, name)
+    if alias_of and wanted != alias_of:
+        return None
+    if wanted.partition(".")[0] in OTHER_MODULES:
+        try:
+            return importlib.import_module(wanted)
+        except ImportError:
+            return None
+    return standard_module(wanted)
+
+
+def global_value(name: str, node: object, job: dict, client: ProgramClient) -> object:
+    """The value of a program's global name.
+
+    A module that goes by its usual name is our own. So is what the tests use as a module of the standard library,
+    whatever the program has under that name.
+    """
+    if name in job["modules"] and name != job["entry_point"] and (module := own_module(name)) is not None:
+        return module
     match node:
-        case ("module", str(name)) if name in sys.modules and name.partition(".")[0] in sys.stdlib_module_names:
-            return sys.modules[name]  # only one that is loaded: importing some modules has effects
-        case ("h", int(handle), str(kind)):
-            return client.proxy(handle, kind)
-        case ("=", value):
-            return value
+        case ("module", str(full_name), int(handle)):
+            return own_module(name, full_name) or client.proxy(handle, "module", True)
+        case ("graph", bytes(data)):
+            return client.built(data, [])
     client.close(INVALID_ANSWER)
 
 
 def run_items(
-    tests: LoadedTests, namespace: dict, client: ProgramClient, report: FrameWriter, missing: tuple | None
+    tests: LoadedTests, namespace: dict, client: ProgramClient, recorder: AssertionRecorder, missing: tuple | None
 ) -> None:
     """Run the statements, checks and calls one after the other."""
-    recorder = namespace[RECORDER] = AssertionRecorder(report, lambda: client.channel.closed)
-    report.send(READY, 0)
+    namespace[RECORDER] = recorder
 
-    def run_code(kind: str, code) -> None:
+    def run_code(kind: str, code: CodeType) -> None:
         if kind == "check" and missing is not None:
             raise client.exception(missing)
         exec(code, namespace)
         if kind == "check":
-            namespace["check"](client.proxy(0, "function"))
+            namespace["check"](client.proxy(0, "function", True))
 
     for kind, item, first, *rest in tests.items:
         if kind == "call":
-            run_call(item, first, *rest, client, report)
+            run_call(item, first, *rest, client, recorder.report)
         else:
             recorder.run(first, *rest, partial(run_code, kind, item))
         if client.channel.closed:
@@ -167,11 +220,21 @@ def run_call(arguments: bytes, index: int, comparison: str, client: ProgramClien
         value = client.request("call", 0, *marshal.loads(arguments))
         if isinstance(value, Proxy) and comparison == "set":  # compared as a set, so any iterable will do
             value = list(value)
-    except Exception as error:
+    except ChannelClosed:
+        raise
+    except BaseException as error:
         report.send_texts(ERROR, index, *describe_exception(error)[:4])
         return
-    data = None if isinstance(value, Proxy) else encode(value)
-    if data is None:
-        report.send_texts(OPAQUE, index, type(value).__name__, short_repr(value))
-    else:
+    send_value(report, index, value)
+
+
+def send_value(report: FrameWriter, index: int, value: object) -> None:
+    """Report a call's result: as plain data, as a graph of what crosses, or as text."""
+    data = encode(value)
+    if data is not None:
         report.send(VALUE, index, data)
+        return
+    try:
+        report.send(GRAPH, index, encode_graph(value, None))
+    except Opaque:
+        report.send_texts(OPAQUE, index, type(value).__name__, short_repr(value))

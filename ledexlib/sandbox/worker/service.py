@@ -18,22 +18,26 @@ import struct
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import BinaryIO
 
 from ..kernel.rlimits import set_limit
-from ..wire.protocol import DONE, LENGTH, RUN, RUN_HEADER, SLOW, FrameWriter
+from ..wire.protocol import DONE, LENGTH, RUN, RUN_HEADER, SETUP, SLOW, UNTRANSPORTABLE, FrameWriter
 from ..wire.report_buffer import ReportBuffer
+from ..wire.testcode import MODULE, fresh_namespace
 from ..wire.wait_time import WaitTime
 from .capture import Capture, Spool
 from .channels import LiveChannel, ReplayChannel
-from .execution import DEADLINE, LoadedTests, run_tests
-from .proxies import ProgramClient
+from .client import ProgramClient
+from .execution import DEADLINE, LoadedTests, run_tests, setup_error
 
 REPORT_BYTES = 512 << 20  # of a report: the values of all calls of a program
-ANSWERS_BYTES = 64 << 20  # of a program's answers to recorded requests
+ANSWERS_BYTES = 64 << 20  # of a program's answers to a script
 ERROR_BYTES = 64 << 10  # of a stdin program's report, which is its exception
-MEMORY_BYTES = 4 << 30  # of the worker itself: what tests make of a program's values
+OWN_MEMORY = 512 << 20  # bytes of the worker itself beside what a program may have: what tests make of its values
 COLLECT_SECONDS = 600.0  # of processor time to collect what programs send
 SOCKET_TIMEOUT = struct.pack("ll", 1, 0)  # seconds and microseconds without an answer before a check of the others
+
+NOTHING_RUN = {"timed_out": False, "cpu": 0.0, "seconds": 0.0, "exit": 0, "report": 0, "output": 0, "dropped": 0}
 
 
 class Worker:
@@ -65,10 +69,18 @@ class Worker:
             if job["tests"] is not None:
                 self.payloads = (job["setup"], job["tests"])
                 self.tests = LoadedTests(*self.payloads) if job["strategy"] == "proxy" else None
+            set_limit("RLIMIT_AS", OWN_MEMORY + job["limits"]["memory"], soft=True)
             DEADLINE.allow(job["limits"]["timeout"] if job["strategy"] == "proxy" else COLLECT_SECONDS)
             spool = Spool()
             outcomes = self._run(job, spool)
+            if spool.starts_with(SETUP) and self._setup_fails(job):
+                outcomes[-1]["setup_failed"] = True
             self._reply(job["ticket"], outcomes, spool)
+
+    def _setup_fails(self, job: dict) -> bool:
+        """Whether the problem's setup fails here too, as the program's process claims: its word is not enough."""
+        setup = self.payloads[0]
+        return setup is not None and setup_error(marshal.loads(setup), fresh_namespace(MODULE)) is not None
 
     def _reply(self, ticket: int, outcomes: list[dict], spool: Spool) -> None:
         if spool.file is None:
@@ -88,7 +100,7 @@ class Worker:
     def _run(self, job: dict, spool: Spool) -> list[dict]:
         """The outcomes of a job's runs: one for all its tests, or one for each stdin test up to a time-out."""
         if job["strategy"] == "proxy":
-            return [self._replay(job, spool) or self._converse(job, spool)]
+            return [self._run_proxy(job, spool)]
         if job["strategy"] != "main":
             return [self._collect_report(job, spool)]
         outcomes = []
@@ -99,12 +111,12 @@ class Worker:
         return outcomes
 
     def _start(self, job: dict, inputs: bytes | None = None, files: tuple[int, ...] = ()) -> socket.socket:
-        """Have a program started; return our end of its socket. The fork server keeps the last inputs."""
+        """Have a program started; return our end of its socket. The fork server keeps its inputs for the next one."""
         ours, theirs = socket.socketpair()
         self.wait_time.reset()
         self.report_buffer.reset()
-        head = marshal.dumps((job["limits"], None if inputs is self.sent_inputs else inputs))
-        self.sent_inputs = inputs or self.sent_inputs
+        head = marshal.dumps((job["limits"], inputs is not None, None if inputs is self.sent_inputs else inputs))
+        self.sent_inputs = inputs
         wanted = ("program", "entry_point", "strategy", "names", "classes")
         body = marshal.dumps({name: job[name] for name in wanted} | {"setup": self.payloads[0]})
         with theirs:
@@ -114,26 +126,31 @@ class Worker:
                 self.fork_server.sendall(message[sent:])
         return ours
 
-    def _replay(self, job: dict, spool: Spool) -> dict | None:
-        """Run the tests on the program's answers to recorded requests.
-
-        None if there is no recording or the tests diverge from it.
-        """
-        tests, answers, report = self.tests, bytearray(), bytearray()
+    def _run_proxy(self, job: dict, spool: Spool) -> dict:
+        """Run tests that are code against the program: on its answers to their script, or else while it answers."""
+        tests = self.tests
         if tests.requests is None:
-            return None
+            tests.write_script(job)
+        if tests.untransportable:
+            return NOTHING_RUN | {"fault": UNTRANSPORTABLE}
+        outcome = self._replay(job, spool) if tests.follows_script else None
+        return outcome or self._converse(job, spool)
+
+    def _replay(self, job: dict, spool: Spool) -> dict | None:
+        """Run the tests on the program's answers to their script; None if they diverge from it."""
+        tests, answers, report = self.tests, bytearray(), bytearray()
         channel = self._start(job | {"strategy": "replay"}, tests.requests_payload)
         capture = Capture(channel.detach(), answers.extend, ANSWERS_BYTES)
         outcome = self._await_outcome([capture])
-        answers += self.report_buffer.take_rest(capture.kept)
+        answers += self.report_buffer.take_rest()
         if tests.known is not None and tests.known[0] == answers:
             spool.write(tests.known[1])
             return self._proxy_outcome(job, outcome, spool, "")
         replay = ReplayChannel(tests.requests, bytes(answers))
-        if run_tests(tests, job, ProgramClient(replay, job["always_pickle"]), FrameWriter(report.extend)):
+        if run_tests(tests, job, ProgramClient(replay, job["expects_stop"]), FrameWriter(report.extend)):
             tests.known = answers, report
         if capture.dropped or replay.fault not in ("", SLOW):
-            tests.diverge()
+            tests.divergences += 1
             return None
         spool.write(report)
         return self._proxy_outcome(job, outcome, spool, replay.fault)
@@ -143,10 +160,8 @@ class Worker:
         with self._start(job) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, SOCKET_TIMEOUT)
             channel = LiveChannel(sock, self._host_has_gone, self.wait_time)
-            ended = run_tests(self.tests, job, ProgramClient(channel, job["always_pickle"]), FrameWriter(spool.write))
+            run_tests(self.tests, job, ProgramClient(channel, job["expects_stop"]), FrameWriter(spool.write))
         self.fork_server.sendall(DONE)
-        if ended and spool.file is None:
-            self.tests.keep(channel.recording(), bytes(spool.memory))
         return self._proxy_outcome(job, self._outcome(), spool, channel.fault)
 
     @staticmethod
@@ -160,9 +175,7 @@ class Worker:
         error = bytearray()
         output, writing = os.pipe()
         captures = [Capture(output, spool.write, job["limits"]["output_bytes"])]
-        with tempfile.TemporaryFile(dir=self.folder) as file:
-            file.write(stdin)
-            file.seek(0)
+        with readable_file(stdin, self.folder) as file:
             channel = self._start(job, None, (writing, file.fileno()))
         os.close(writing)
         captures.append(Capture(channel.detach(), error.extend, ERROR_BYTES))
@@ -180,7 +193,7 @@ class Worker:
                 channel.sendall(LENGTH.pack(len(body)) + body)
         capture = Capture(channel.detach(), spool.write, REPORT_BYTES)
         outcome = self._await_outcome([capture])
-        rest = self.report_buffer.take_rest(capture.kept)
+        rest = self.report_buffer.take_rest()
         spool.write(rest)
         return outcome | {"report": capture.kept + len(rest), "output": 0, "dropped": capture.dropped, "fault": ""}
 
@@ -239,11 +252,19 @@ class Worker:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def readable_file(content: bytes, folder: str) -> BinaryIO:
+    """An unnamed file that its reader may open again, as ``/dev/stdin`` does: in memory where the system can."""
+    descriptor = os.memfd_create("stdin", 0) if hasattr(os, "memfd_create") else None
+    file = tempfile.TemporaryFile(dir=folder) if descriptor is None else open(descriptor, "w+b")  # noqa: SIM115
+    file.write(content)
+    file.seek(0)
+    return file
+
+
 def main(
     sock: socket.socket, fork_server: socket.socket, pid: int, wait_time: WaitTime, buffer: ReportBuffer, folder: str
 ) -> None:
     """Serve the host's socket until it is closed."""
-    set_limit("RLIMIT_AS", MEMORY_BYTES)
     worker = Worker(sock, fork_server, pid, wait_time, buffer, folder)
     gc.freeze()  # what is loaded stays: the collector need not visit it again and again
     try:
