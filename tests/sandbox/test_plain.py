@@ -1,8 +1,10 @@
 """Plain data between processes: what goes in comes out, exactly; nothing else comes out; what counts as the same."""
 
 import math
+from array import array
 from collections import Counter, OrderedDict, namedtuple
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,19 +70,43 @@ def test_a_short_message_asks_for_no_memory():
         decode(b"[\x01\x00\x00\x00" * 100_000 + b"N")
 
 
-def test_subclasses_go_as_what_they_hold():
-    Point = namedtuple("Point", "x y")
-    value = {"c": Counter("aab"), "o": OrderedDict(a=1), "p": [Point(1, 2)], "t": type("Int", (int,), {})(3)}
-    assert decode(encode(value)) == {"c": {"a": 2, "b": 1}, "o": {"a": 1}, "p": [(1, 2)], "t": 3}
-    assert type(decode(encode(value))["p"][0]) is tuple
+def circle():
+    found = []
+    found.append(found)
+    return found
 
 
-@pytest.mark.parametrize("value", [object(), [print], range(3), (i for i in ()), {1: type}, compile("1", "", "eval")])
+def doubled(depth):
+    value = ()
+    for _ in range(depth):
+        value = (value, value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(), [print], range(3), (i for i in ()), {1: type}, compile("1", "", "eval"), bytearray(b"x"),
+        [StopIteration],
+        array("i", [1]), memoryview(b"x"), Counter("aab"), OrderedDict(a=1), [namedtuple("P", "x")(1)], circle(),
+        type("Int", (int,), {})(3), [type("Text", (str,), {})("x")], doubled(60), numpy.float64(1), [numpy.zeros(3)],
+    ],
+)  # fmt: skip
 def test_other_objects_are_not_plain(value):
-    data = encode(value)
-    if data is not None:  # marshal writes code objects; they are refused on the other side
-        with pytest.raises(NotPlain):
-            decode(data)
+    assert encode(value) is None
+
+
+def test_sets_and_what_is_in_two_places_are_not_plain_where_that_shows():
+    row = [1]
+    for value in ({1, 2}, [row, row], {"a": {3, 4}}):
+        assert encode(value, exactly=True) is None
+        assert decode(encode(value)) == value
+    assert encode([{1}, (2, 3), (2, 3)], exactly=True) is not None
+
+
+def test_a_short_value_that_is_long_to_read_is_refused():
+    with pytest.raises(NotPlain, match="too many containers"):
+        decode(b"[" + (3_000_000).to_bytes(4, "little") + b"{0" * 3_000_000)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +164,19 @@ def test_what_is_the_same(got, expected, comparison, tolerance, answer):
 )
 def test_what_is_the_same_output(got, expected, answer):
     assert same_output(got, expected) is answer
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "as_numbers", "in_any_case"),
+    [
+        ("3.0", "3", True, True), ("3.5", "3", False, False), ("Yes", "YES", False, True), ("yes", "no", False, False),
+        ("007", "7", True, True), ("1" * 5000, "1" * 4999 + "2", False, False), ("1_0", "10", False, False),
+        ("1e3 x", "1000 x", True, True), ("x", "1", False, False), ("nan", "1", False, False),
+    ],
+)  # fmt: skip
+def test_what_is_the_same_output_by_a_benchmarks_own_rule(got, expected, as_numbers, in_any_case):
+    assert same_output(got, expected, "numbers") is as_numbers
+    assert same_output(got, expected, "numbers_any_case") is in_any_case
 
 
 @few

@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Iterator
 
 from ..wire.graph import encode_graph, exception_payload, mutable_objects
-from ..wire.plain import encode
+from ..wire.plain import SCALARS, encode
 from ..wire.protocol import (
     ERROR,
     FRAME,
@@ -158,12 +158,13 @@ class RequestHandler:
         # A set comes sorted, item by item; its copy has a table as large as that of a literal in the tests, so that a
         # program which depends on the order of a set sees the same order as there.
         arguments = tuple([set(argument) if type(argument) is set else argument for argument in arguments])
-        originals = mutable_objects((arguments, options), self.classes, self.handles)
+        is_simple = not options and SCALARS.issuperset(map(type, arguments))
+        originals = () if is_simple else mutable_objects((arguments, options), self.classes, self.handles)
         before = encode((arguments, options)) if originals else None
         try:
             value = OPERATIONS[operation](self.objects[handle], *arguments, **options)
             changed = bool(originals) and (before is None or before != encode((arguments, options)))
-            data = None if changed else encode(value, exactly=True)
+            data = None if changed else encode(value, True, originals)
             if data is None:
                 self.report.send(GRAPH, 0, encode_graph(value, self.register, self.classes, originals, changed))
             else:

@@ -17,23 +17,37 @@ class Scratch:
         self.box = box
         self.path = os.path.join(box, "scratch")
         self.shared_memory = shared_memory
-        os.chdir(self.path)
+        self._renew()
 
     def clear(self) -> None:
-        """Leave both directories empty and new, whatever the program did there, to their times and attributes too."""
-        with contextlib.suppress(OSError):  # else something is in the way: remove it all
-            if os.listdir(self.box) == ["scratch"]:
-                os.rmdir(self.path)
-        remove_contents(self.box)
-        os.utime(self.box, (0, 0))
-        with contextlib.suppress(OSError):  # file systems without attributes
-            for name in os.listxattr(self.box):
-                os.removexattr(self.box, name)
-        os.mkdir(self.path, 0o700)
-        os.chdir(self.path)
+        """Leave both directories empty and as new, whatever the program did there, to their attributes too."""
         if self.shared_memory is not None:
             for name in os.listdir(self.shared_memory):
                 os.unlink(os.path.join(self.shared_memory, name))
+        with contextlib.suppress(OSError):  # else something is in the way: remove it all
+            if self._look() == self._new:
+                return
+        self._renew()
+
+    def _renew(self) -> None:
+        remove_contents(self.box)
+        os.mkdir(self.path, 0o700)
+        for path in (self.path, self.box):
+            with contextlib.suppress(OSError):  # file systems without attributes
+                for name in os.listxattr(path):
+                    os.removexattr(path, name)
+            os.utime(path, (0, 0))
+        os.chdir(self.path)
+        self._new = self._look()
+
+    def _look(self) -> list[tuple]:
+        """All that a program can change of both directories, but their times of access."""
+        found = []
+        for path in (self.path, self.box):
+            state = os.lstat(path)
+            attributes = os.listxattr(path) if hasattr(os, "listxattr") else ()
+            found.append((state.st_mode, state.st_uid, state.st_mtime_ns, sorted(os.listdir(path)), attributes))
+        return found
 
 
 def remove_contents(path: str) -> None:

@@ -72,9 +72,12 @@ def instrument(
         if is_check and check is None:
             raise TestCodeError("the test defines no function 'check'")
         candidate = check.args.args[0].arg if check is not None and check.args.args else ""
-        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        nodes = list(ast.walk(tree))
+        names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
         _refuse_nothing(tree, names, candidate, entry_point)
-        facts = names, module_names(tree), bound_names(tree), doubt(tree, known, candidate)
+        bound = bound_names(nodes)
+        why = doubt(nodes, {*known, *bound} - {candidate}, entry_point)
+        facts = names, module_names(nodes), bound, why
         rewriter = _Rewriter(source, first, is_check)
         code = compile(rewriter.visit(tree), TEST_FILENAME, "exec", dont_inherit=True, optimize=0)
     except TestCodeError:

@@ -191,7 +191,7 @@ def prepare(job: Job) -> PreparedTests:
     """Prepare the tests of a job; if they are unusable, they say so as ``fault``, for it concerns no other problem."""
     tests = PreparedTests(job)
     try:
-        tests.bound = bound_names(ast.parse(job.setup)) - {job.entry_point}
+        tests.bound = bound_names(ast.walk(ast.parse(job.setup))) - {job.entry_point}
         for test in job.tests:
             tests.add(test)
         if not tests.cases:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import marshal
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 VERSION = 2
 MAX_DEPTH = 400  # nested containers
@@ -37,13 +37,13 @@ class NotPlain(ValueError):
     """Bytes that are not plain data."""
 
 
-def encode(value: object, exactly: bool = False) -> bytes | None:
+def encode(value: object, exactly: bool = False, elsewhere: Iterable[object] = ()) -> bytes | None:
     """The value's bytes, or None if it is not plain data in a tree.
 
     ``exactly``: what has an order of iteration or more than one place must keep that, so that sets, and lists and
-    dictionaries in two places, are no plain data.
+    dictionaries in two places, are no plain data; ``elsewhere`` has objects that are in one place already.
     """
-    if type(value) not in SCALARS and not _is_tree(value, exactly):
+    if type(value) not in SCALARS and not _is_tree(value, exactly, set(map(id, elsewhere))):
         return None
     try:
         return marshal.dumps(value, VERSION)
@@ -51,13 +51,13 @@ def encode(value: object, exactly: bool = False) -> bytes | None:
         return None
 
 
-def _is_tree(root: object, exactly: bool) -> bool:
+def _is_tree(root: object, exactly: bool, seen: set[int]) -> bool:
     """Whether a container holds plain data of exact types only, and not much of it in more than one place.
 
     ``marshal`` takes more (arrays and numpy's scalars as bytes, code), and writes what is shared once for each place:
     containers that refer to each other without end, or exponentially often.
     """
-    todo, seen, visits = [root], set(), 0
+    todo, visits = [root], 0
     while todo:
         value = todo.pop()
         kind = type(value)

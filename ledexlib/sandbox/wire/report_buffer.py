@@ -13,8 +13,6 @@ from collections.abc import Callable
 SIZE = 256 << 10
 _END = struct.Struct("<Q")  # offset behind the last frame, at the start of the memory
 
-_EMPTY = _END.pack(_END.size) + bytes(SIZE - _END.size)
-
 
 class ReportBuffer:
     """One for all programs of a worker, made before the fork server is forked."""
@@ -25,7 +23,11 @@ class ReportBuffer:
 
     def reset(self) -> None:
         """In the worker: prepare for the next program, which would find answers of the last one, perhaps right ones."""
-        self._memory[:] = _EMPTY
+        if hasattr(mmap, "MADV_REMOVE"):
+            self._memory.madvise(mmap.MADV_REMOVE)  # as new: all zeros
+        else:
+            self._memory[:] = bytes(SIZE)
+        _END.pack_into(self._memory, 0, _END.size)
 
     def take_rest(self) -> bytes:
         """In the worker, after the program's process has ended: what it had not sent."""

@@ -43,6 +43,28 @@ object_handle.__module__ = made_by_program.__module__ = REQUEST_MODULE
 sys.modules[REQUEST_MODULE] = sys.modules[__name__]  # where pickle checks the name
 
 
+class Unknown:
+    """An answer that no program has given: comparisons hold, sums are it too, and it can be passed to no program."""
+
+    def __init__(self, client: ProgramClient) -> None:
+        self.__client = client
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__
+    __hash__ = object.__hash__
+
+    def __add__(self, *_: object) -> Unknown:
+        return self
+
+    __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
+    __neg__ = __abs__ = __round__ = __add__
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        self.__client.close()
+
+
 class Untransportable(TypeError):
     """A test passes what cannot be sent to another process; the text names its type."""
 
@@ -50,11 +72,13 @@ class Untransportable(TypeError):
 class RequestPickler(pickle.Pickler):
     """Sends proxies as object handles, and of the tests' own classes only those that the setup defines."""
 
-    classes: dict[str, type]
+    client: ProgramClient
 
     def reducer_override(self, value: object) -> Any:
-        if isinstance(value, type) and self.classes.get(value.__name__) is value:
+        if isinstance(value, type) and self.client.classes.get(value.__name__) is value:
             return NotImplemented
+        if isinstance(value, type) and issubclass(value, Unknown):
+            self.client.close()
         if isinstance(value, Proxy):
             return object_handle, (value.__remote__[1],)
         if hasattr(type(value), OF_PROGRAM) and not isinstance(value, type):
@@ -173,7 +197,7 @@ class ProgramClient:
     def _pickled(self, request: object) -> bytes:
         buffer = io.BytesIO()
         pickler = RequestPickler(buffer, 5)
-        pickler.classes = self.classes
+        pickler.client = self
         depth = sys.getrecursionlimit()
         sys.setrecursionlimit(REQUEST_DEPTH)
         try:

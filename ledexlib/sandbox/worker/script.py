@@ -7,33 +7,11 @@ before it has answered anything.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 from ..wire.testcode import AssertionRecorder
 from .channels import ChannelClosed, ScriptChannel
-from .client import ProgramClient, Untransportable
-
-
-class Unknown:
-    """An answer that no program has given: comparisons with it hold, sums are it too, and no program can be passed it."""
-
-    def __init__(self, client: ProgramClient) -> None:
-        self.__client = client
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__
-    __hash__ = object.__hash__
-
-    def __add__(self, *_: object) -> Unknown:
-        return self
-
-    __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __add__
-    __neg__ = __abs__ = __round__ = __add__
-
-    def __reduce_ex__(self, _: object) -> NoReturn:
-        self.__client.close()
+from .client import ProgramClient, Unknown, Untransportable
 
 
 class ScriptClient(ProgramClient):
