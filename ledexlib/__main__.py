@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ledexlib.params import NOTEBOOKS, resolve
+from ledexlib.params import NOTEBOOKS, Refused, resolve
 
 # What each command is for, and the room whose ``add_<command>_arguments`` and ``<command>_command`` make it.
 COMMANDS = {
@@ -35,17 +35,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    """Make a run: status 0, 1 after a failed stage, 2 if refused, 130 after an interrupt."""
+    """Make a run: status 0, 1 after a failed stage."""
     from ledexlib import runner
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's kill ends a run like Ctrl-C
-    try:
-        return runner.run(**{name: value for name, value in vars(arguments).items() if name != "command"})
-    except runner.REFUSED as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return runner.run(**{name: value for name, value in vars(arguments).items() if name != "command"})
 
 
 def add_status_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,35 +48,24 @@ def add_status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outputs", default="outputs", help="folder of all runs")
 
 
-def status_command(arguments: argparse.Namespace) -> int:
+def status_command(arguments: argparse.Namespace) -> None:
     """List runs, stages, times and key metrics."""
     from ledexlib.report import status_text
-    from ledexlib.runs import ArtifactError, StageError
 
-    try:
-        print(status_text(resolve(arguments.outputs), arguments.name))
-    except (StageError, ArtifactError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(status_text(resolve(arguments.outputs), arguments.name))
 
 
-def add_sandbox_arguments(_: argparse.ArgumentParser) -> None:
-    """``sandbox`` has no options."""
-
-
-def sandbox_command(_: argparse.Namespace) -> int:
+def sandbox_command(_: argparse.Namespace) -> None:
     """List the layers of isolation, a line each."""
     from ledexlib.sandbox import LAYERS, layers_here
 
     states = layers_here()
     for name, use in LAYERS.items():
         print(f"{name:18}{f'no ({states[name]})' if states[name] else 'yes':6} {use}")
-    return 0
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status."""
+    """Run a command; the exit status: 2 with a message if what was given cannot be used, 130 after an interrupt."""
     words = sys.argv[1:] if words is None else words
     top = argparse.ArgumentParser(prog="ledex", description="Make, list and verify LeDex runs.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
@@ -90,12 +73,18 @@ def main(words: Sequence[str] | None = None) -> int:
     wanted = words[0] if words and words[0] in COMMANDS else None
     if wanted:  # only its room is imported
         room = importlib.import_module(COMMANDS[wanted][1])
-        getattr(room, f"add_{wanted}_arguments")(parsers[wanted])
+        getattr(room, f"add_{wanted}_arguments", lambda _: None)(parsers[wanted])
     arguments = top.parse_args(words)
     if not wanted:
         top.print_help()
         return 0
-    return getattr(room, f"{wanted}_command")(arguments)
+    try:
+        return getattr(room, f"{wanted}_command")(arguments) or 0
+    except Refused as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from ledexlib.sandbox import Assertion, Call, Check, InputOutput, Mode, Record, Status, Test, Verdict
+from ledexlib.sandbox import Assertion, Call, Check, InputOutput, Isolation, Mode, Record, Status, Test, Verdict
 
 __all__ = [
     "Assertion", "Call", "Check", "InputOutput", "Mode", "Problem", "Record", "Refinement", "Sampling", "Solution",
@@ -23,7 +23,8 @@ class Problem(Record):
 
     ``prompt`` is what a model is asked. ``stub`` is the code that a completion continues (HumanEval: the signature and
     docstring; otherwise empty), so that a program is ``stub + completion``. ``entry_point`` is a Python expression for
-    the function under test, or None for a program that reads stdin. ``setup`` is code run before the program."""
+    the function under test, or None for a program that reads stdin. ``setup`` is code run before the program, and
+    ``isolation`` where the tests run (``sandbox.Job``)."""
     task_id: str
     prompt: str
     entry_point: str | None
@@ -33,6 +34,7 @@ class Problem(Record):
     split: str
     setup: str = ""
     stub: str = ""
+    isolation: Isolation = "auto"
 
 
 class Sampling(Record):

@@ -83,7 +83,7 @@ def parsed(words: list[str]) -> argparse.Namespace:
     """The arguments of a ``ledex`` command; what it names must be there. Nothing runs."""
     name, *options = words
     parser = argparse.ArgumentParser(prog=f"ledex {name}", exit_on_error=False)
-    getattr(importlib.import_module(COMMANDS[name][1]), f"add_{name}_arguments")(parser)
+    getattr(importlib.import_module(COMMANDS[name][1]), f"add_{name}_arguments", lambda _: None)(parser)
     arguments = parser.parse_args(options)
     for stage in (getattr(arguments, name, None) for name in ("first", "last")):
         assert stage is None or position(read_stages(), stage) >= 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from ledexlib.models import Generator, checkpoint_path, load_generator
-from ledexlib.params import Params
+from ledexlib.params import Params, Refused
 from ledexlib.records import Sampling, content_id
 from ledexlib.repair import CompletionCache, VerdictCache, longest_first
 from ledexlib.runs import NewProgress, hold, read_json, write_json
@@ -21,7 +21,7 @@ MADE_WITH = (
     "timeout", "memory_mb")
 
 
-class EvaluationError(ValueError):
+class EvaluationError(Refused, ValueError):
     """An evaluation that cannot be made or reused; the message says what differs."""
 
 

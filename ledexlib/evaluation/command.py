@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import sys
-from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +15,7 @@ from ledexlib.evaluation.cache import EvaluatedModel, EvaluationError, model_lab
 from ledexlib.evaluation.metrics import SCORE_NAMES, pass_at_k_scores, repair_rates, task_counts
 from ledexlib.models import check_generator
 from ledexlib.params import ParameterError, Params
-from ledexlib.problems import ProblemError
-from ledexlib.runs import ArtifactError, Progress, StageError, needed, run_folder, write_json
-from ledexlib.training import TrainingError
-
-REFUSED = (ParameterError, ProblemError, EvaluationError, ArtifactError, StageError, TrainingError)
-
-
-def _command(act: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
-    """A subcommand: exit status 0, or 2 with a message if what was given cannot be used."""
-
-    @wraps(act)
-    def command(args: argparse.Namespace) -> int:
-        try:
-            act(args)
-        except REFUSED as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        return 0
-
-    return command
+from ledexlib.runs import Progress, needed, run_folder, write_json
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +46,6 @@ def _parameters(args: argparse.Namespace) -> Params:
     return params.validate({"evaluate_max_problems": None, **stated, **values})
 
 
-@_command
 def evaluate_command(args: argparse.Namespace) -> None:
     """The subcommand ``evaluate``: the results as text, and trajectories and results in a folder."""
     p, progress = _parameters(args), partial(Progress, args.out)
@@ -111,7 +89,6 @@ def add_ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trainings", nargs="+", required=True, metavar="LABEL", help="variant-seed, such as own-1")
 
 
-@_command
 def ablate_command(args: argparse.Namespace) -> None:
     """The subcommand ``ablate``: the trainings, each with its evaluation."""
     p = params.from_arguments(args)
@@ -140,7 +117,6 @@ def add_headline_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="outputs/RUN", help="the run's folder")
 
 
-@_command
 def headline_command(args: argparse.Namespace) -> None:
     """The subcommand ``headline``: the figures of a run's evaluation as JSON."""
     print(json.dumps(run_headline(args.folder), indent=2))
@@ -153,18 +129,17 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     add("--benchmark", required=True, choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     add("--data", type=Path, metavar="PATH", help="the benchmark's original file or folder (default: the hub)")
     add("--split", help="use only this split's problems (default: all splits)")
-    add("--samples", type=Path, required=True, metavar="FILE", help="JSON lines: task_id, completion or solution")
+    add("--samples", type=Path, required=True, metavar="PATH", help="JSON lines (task_id, solution), or TASK/0.py …")
     add("--out", type=Path, required=True, metavar="FILE", help="JSON lines: a verdict for each sample")
     add("--workers", type=int, default=2, metavar="N", help="programs run at once (default: %(default)s)")
     add("--timeout", type=float, default=15.0, metavar="S", help="a program's seconds (default: %(default)s)")
 
 
-@_command
 def verify_command(args: argparse.Namespace) -> None:
     """The subcommand ``verify``: a file of verdicts, and their summary."""
     given = {"workers": args.workers, "timeout": args.timeout}
     p = params.validate(given, {name: f"--{name}" for name in given})
-    if not args.samples.is_file():  # said before a long download of problems
+    if not args.samples.exists():  # said before a long download of problems
         raise EvaluationError(f"{args.samples}: no such file of samples")
     if args.out.is_dir():
         raise EvaluationError(f"{args.out}: is a folder; --out names the file to write")

@@ -1,10 +1,10 @@
 """Samples in HumanEval's and EvalPlus's format in, one verdict a line out, in their order.
 
-Samples are JSON lines, gzipped or not, with ``task_id`` and either ``solution`` (a whole program) or ``completion``
+Samples are a folder for each task, or JSON lines with ``task_id`` and ``solution`` (a whole program) or ``completion``
 (what follows the problem's stub; a whole program where the problem has none)."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,10 +21,18 @@ from ledexlib.runs import write_records
 
 def read_samples(path: Path, problems: Mapping[str, Problem]) -> list[tuple[str, str]]:
     """Task and whole program of each sample of a file; EvaluationError or ProblemError at the first unusable line."""
-    samples = [_sample(row, problems, place) for place, row in read_rows(path)]
+    rows = read_rows(path) if path.is_file() else _rows_of_folder(path, problems)
+    samples = [_sample(row, problems, place) for place, row in rows]
     if not samples:
         raise EvaluationError(f"{path}: no samples in it")
     return samples
+
+
+def _rows_of_folder(path: Path, problems: Mapping[str, Problem]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """EvalPlus's layout: a folder for each task, named with _ for /, of whole programs 0.py, 1.py and so on."""
+    for task_id in problems:
+        for file in sorted((path / task_id.replace("/", "_")).glob("*.py"), key=lambda file: (len(file.name), file)):
+            yield str(file), {"task_id": task_id, "solution": file.read_text(encoding="utf-8-sig")}
 
 
 def _sample(row: dict[str, Any], problems: Mapping[str, Problem], place: str) -> tuple[str, str]:
@@ -76,6 +84,9 @@ def summary(rows: Sequence[SampleVerdict]) -> str:
     statuses = table["status"].value_counts()
     counts = ", ".join(f"{statuses[status]:,} {status}" for status in get_args(Status) if status in statuses)
     line = f"{len(table):,} samples of {table['task'].nunique():,} tasks: {counts}"
+    for said, kind in (("tests cannot run, not scored", "infra"), ("tests in the program's process", "in_process")):
+        if tasks := sorted({row.task_id for row in rows if kind in (row.status, row.status != "infra" and row.mode)}):
+            line += f"\n{said}: {', '.join(tasks)}"
     scored = table[table["status"] != "infra"]  # the harness's own trouble is never scored
     if scored.empty:
         return line

@@ -32,16 +32,21 @@ class _Program(NamedTuple):
 
 _PYTHON = {"", "python", "py", "python3", "python2", "py3", "ipython", "pycon", "code"}
 _FENCE = re.compile(r"^(?P<before>[ \t]*|[^`~]*:[ \t]*)(?P<ticks>`{3,}|~{3,})[ \t]*(?P<info>[^`]*)$")
-_THOUGHT_END = re.compile(r"</think(ing)?>[ \t]*$", re.MULTILINE)
-_END_TOKEN = re.compile(r"(<\|\w{1,32}\|>|</s>|<｜end▁of▁sentence｜>)$")
+_THINK = r"(think(ing)?|thoughts?|reason(ing)?|reflection)"
+_THOUGHT = re.compile(rf"\s*(<{_THINK}>|\[{_THINK}\]|◁think▷|(<\|start\|>\w+)?<\|channel\|>(?!final))", re.I)
+_THOUGHT_END = re.compile(rf"(?P<q>['\"]?)(</{_THINK}>|\[/{_THINK}\]|◁/think▷|<\|channel\|>final(<\|message\|>)?)", re.I)
+_END_TOKEN = re.compile(
+    r"<\|(im_end|im_start|endoftext|end_of_text|eot_id|eom_id|end|return|user|assistant|system)\|>|</s>"
+    r"|</answer>|<end_of_turn>|<｜end▁of▁sentence｜>")  # fmt: skip
 
 _HEADING = re.compile(r"^\s*(#{1,6}\s+\S.*|\*\*[^*]+\*\*:?)\s*$")
 _EXPLANATION_HEADING = re.compile(
     r"^[#*_\s]*\[?(explanation|analysis|diagnosis|root cause|what (is|was|went) wrong)\]?[*_\s]*"
     r"(:[*_\s]*|$)(?P<rest>.*)$", re.IGNORECASE)  # fmt: skip
 _CODE_WORD = r"\b(code|program|solution|function|implementation|version|answer|script|fix)\b"
+_KIND = r"(the|a|my|this|complete|corrected|final|fixed|full|improved|new|python|refined|revised|updated|whole|working)"
 _LEAD_IN = re.compile(  # the line that announces the program
-    rf"^([#*\s]*(\w+ ){{0,4}}{_CODE_WORD}[*\s]*:?[*\s]*|.{{0,120}}{_CODE_WORD}.{{0,60}}:"
+    rf"^([#*\s]*({_KIND} )*{_CODE_WORD}[*\s]*|.{{0,120}}{_CODE_WORD}.{{0,60}}:[*\s]*"
     rf"|(sure|certainly|of course)\W*|(here|below)\b[^:]{{0,100}}{_CODE_WORD}[^:.]{{0,40}}[.!]?|\[\w+\])$",
     re.IGNORECASE)  # fmt: skip
 _GREETING = re.compile(r"^(sure|certainly|of course|absolutely|okay|ok|great)\b[,!.:][^\n]{0,120}\n+(?=\S)", re.I)
@@ -84,13 +89,13 @@ def parse_solution(text: str, problem: Problem) -> str:
 
 
 def _clean(text: str) -> str:
-    """The answer proper: no closing special tokens, no thoughts before the answer."""
-    text = text.rstrip()
-    while token := _END_TOKEN.search(text[-40:]):
-        text = text[: -len(token.group())].rstrip()
-    if thought := _THOUGHT_END.search(text):
-        return text[thought.end() :]
-    return "" if re.match(r"\s*<think(ing)?>", text) else text  # a thought that was cut short holds no answer
+    """The answer proper: no thoughts before it, nothing from a special token on."""
+    end = _THOUGHT_END.search(text)
+    while end and (_THOUGHT.match(text) or not end["q"] and text.count("```", 0, end.start()) % 2 == 0):
+        text = text[end.end() :]
+        end = _THOUGHT.match(text) and _THOUGHT_END.search(text)
+    text = "" if _THOUGHT.match(text) else text  # a thought that was cut short holds no answer
+    return _END_TOKEN.split(re.sub(r"^\s*<answer>", "", text), maxsplit=1)[0].rstrip()
 
 
 def _fenced(lines: list[str], problem: Problem | None) -> Iterator[_Program]:

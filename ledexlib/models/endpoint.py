@@ -26,6 +26,7 @@ from anyio.from_thread import start_blocking_portal
 from ledexlib.models.interface import STOP, Completion
 from ledexlib.models.prompts import Prompt
 from ledexlib.records import Sampling
+from ledexlib.sandbox import clean
 
 REST = 5.0  # seconds in which others are preferred to an endpoint that had trouble
 
@@ -169,7 +170,7 @@ class _RoundRobin(httpx2.AsyncClient):
                 _read(response.extensions["data"], ())
         except TimeoutError:
             raise httpx2.ReadTimeout("", request=request) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             response.status_code = 502
             response.extensions["malformed"] = f"{error} in the answer {response.text[:200]!r}"
         finally:
@@ -196,12 +197,14 @@ def _read(data: Any, stop: Sequence[str]) -> list[Completion]:
     try:
         for choice in data["choices"]:
             text = choice["text"] if "text" in choice else choice["message"].get("content")
+            if isinstance(text, list):  # parts, of which some are thoughts or calls
+                text = "".join(part["text"] for part in text if part.get("type", "text") in ("text", "output_text"))
             finished = choice.get("finish_reason") != "length"
             if text is None and choice.get("finish_reason") in ("length", "content_filter"):
                 text = ""  # all its tokens went into hidden reasoning, or the service withheld it
             if isinstance(text, str):
                 ends = [text.find(string) for string in stop if string in text]
-                texts.append((text[: min(ends)], True) if ends else (text, finished))
+                texts.append((clean(text[: min(ends)]), True) if ends else (clean(text), finished))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{type(error).__name__} {error}") from None
     if not texts:
@@ -215,7 +218,7 @@ def _usage(data: Any) -> dict[str, int]:
     """Tokens in and out as the server counts them; 0 where it does not say."""
     usage = data.get("usage") if isinstance(data, dict) and isinstance(data.get("usage"), dict) else {}
     names = {"tokens_in": "prompt_tokens", "tokens_out": "completion_tokens"}
-    return {ours: int(usage.get(theirs) or 0) for ours, theirs in names.items()}
+    return {ours: max(0, n) if type(n := usage.get(theirs)) is int else 0 for ours, theirs in names.items()}
 
 
 def _describe(error: openai.APIError, timeout: float) -> str:

@@ -150,7 +150,9 @@ def _body(code: str, stub: str) -> str:
     """A function body with the indentation that the stub asks for, if it has another."""
     margin, own = _margin(stub), _indentation(code)
     moved = "\n".join(margin + line.removeprefix(own) if line.strip() else line for line in code.split("\n"))
-    choices = [code, moved] if own else [moved, margin + code]  # the last: only the first line lost its indentation
+    lines = [line for line in code.split("\n")[1:] if line.strip()]
+    level = min(map(_indentation, lines), key=len, default=margin) + code.lstrip()  # as the lines behind the first
+    choices = [code, moved, level] if own else [moved, margin + code]  # the last: only the first line lost it
     return next((choice for choice in choices if parse_python(stub + choice) is not None), choices[0])
 
 

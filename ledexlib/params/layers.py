@@ -17,7 +17,11 @@ from ledexlib.params.vocabulary import Params
 FIELDS: Mapping[str, Any] = Params.model_fields
 
 
-class ParameterError(ValueError):
+class Refused(Exception):
+    """What was given cannot be used; the message says what, where and what would be right."""
+
+
+class ParameterError(Refused, ValueError):
     """A parameter that cannot be used; the message names the file, the key and what would be right."""
 
 
@@ -58,6 +62,7 @@ def _parse(text: str, place: str) -> dict[str, Any]:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
+        node = None if node is None or node.tag.endswith(":null") else node
         if node is not None and not isinstance(node, yaml.MappingNode):
             kind = type(loader.construct_document(node)).__name__
             raise ParameterError(f"{place}: expected lines of 'name: value', got a {kind}")

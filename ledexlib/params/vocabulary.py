@@ -37,7 +37,8 @@ def _run_name(name: str) -> str:
 
 Real = Annotated[float, BeforeValidator(_number)]
 RealOrNone = Annotated[float | None, BeforeValidator(_number)]
-Weights = Annotated[list[float], AfterValidator(_weights)]
+Numbers = BeforeValidator(lambda values: [*map(_number, values)] if isinstance(values, list) else values)
+Weights = Annotated[list[float], Numbers, AfterValidator(_weights)]
 RunName = Annotated[str, AfterValidator(_run_name)]
 
 

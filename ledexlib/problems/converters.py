@@ -136,7 +136,7 @@ def apps(row: Row, split: str) -> Problem:
     name = cases.get("fn_name")
     if name is None:
         pairs = zip(cases.get("inputs", ()), cases.get("outputs", ()), strict=True)
-        tests: tuple = tuple(InputOutput(stdin=as_text(i), stdout=as_text(o)) for i, o in pairs)
+        tests: tuple = tuple(InputOutput(stdin=as_text(i), stdout=as_text(o), comparison="numbers") for i, o in pairs)
     else:
         tests = apps_calls(cases, row.get("url") or "")
         in_class = "class Solution" in (starter or "".join(solutions[:1]))
@@ -163,7 +163,7 @@ def code_contests(row: Row, split: str) -> Problem:
         reference = next((code for language, code in pairs if language == PYTHON3), "")
     return Problem(
         task_id=name, prompt=statement.strip(), entry_point=None, reference=reference, benchmark="code_contests",
-        tests=tuple(InputOutput(stdin=stdin, stdout=stdout) for stdin, stdout in tests), split=split)
+        tests=tuple(InputOutput(stdin=i, stdout=o, comparison="numbers_any_case") for i, o in tests), split=split)
 
 
 def leetcode(row: Row, split: str) -> Problem:

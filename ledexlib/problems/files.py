@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ledexlib.params import Refused
 from ledexlib.problems.converters import Row, integer
 from ledexlib.problems.programs import unify_lines
 
 APPS_FILES = ("question.txt", "starter_code.py", "input_output.json", "solutions.json", "metadata.json")
 
 
-class ProblemError(ValueError):
+class ProblemError(Refused, ValueError):
     """Problems that cannot be loaded; the message names the place, the fault and what would be right."""
 
 
@@ -65,7 +66,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as lines:
             for number, text in enumerate(lines, 1):
                 yield number, text
     except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:

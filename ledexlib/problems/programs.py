@@ -35,7 +35,9 @@ def verify_programs(
     items: Iterable[tuple[Hashable, Problem, str]], workers: int = 2, limits: Limits | None = None
 ) -> Iterator[tuple[Hashable, Verdict]]:
     """Run programs (id, problem, whole program) against their problems' tests; yields verdicts as they finish."""
-    jobs = (
-        Job(name, code, problem.tests, problem.entry_point, setup=problem.setup, reference=problem.reference)
-        for name, problem, code in items)
-    return run(jobs, workers, limits)
+    return run((job_of(*item) for item in items), workers, limits)
+
+
+def job_of(name: Hashable, it: Problem, code: str) -> Job:
+    """A program on its way to the sandbox."""
+    return Job(name, code, it.tests, it.entry_point, it.setup, it.reference, it.isolation)

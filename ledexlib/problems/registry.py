@@ -26,7 +26,9 @@ from ledexlib.params import resolve
 from ledexlib.problems import converters, evalplus
 from ledexlib.problems.converters import Row
 from ledexlib.problems.files import ProblemError, rows_at
+from ledexlib.problems.programs import job_of
 from ledexlib.records import Problem
+from ledexlib.sandbox import unusable
 
 log = logging.getLogger(__name__)
 
@@ -189,4 +191,7 @@ def _converted(name: str, benchmark: Benchmark, rows: Iterator[tuple[str, str, R
             raise ProblemError(f"{place}: task_id '{problem.task_id}' was already at {places[problem.task_id]}")
     if untested:
         log.warning("%s: left out %d problems that have no tests: %s", name, len(untested), ", ".join(untested))
+    for task_id, problem in problems.items():
+        if fault := unusable(job_of(task_id, problem, "")):
+            log.warning("%s: programs for %s are not scored: %s", name, task_id, fault)
     return list(problems.values())

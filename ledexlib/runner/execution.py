@@ -20,7 +20,7 @@ from ledexlib.runs import QUIET, StageSpec, duration, holding, read_json, run_fo
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 LOG_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
-OF_KERNEL = ("JUPYTER_PATH", "PYTHONHASHSEED", QUIET)  # what a kernel's environment has of its own
+OF_KERNEL = ("JUPYTER_PATH", QUIET)  # what a kernel's environment has of its own
 
 
 class StageFailed(RuntimeError):
@@ -120,7 +120,6 @@ def _kernel_of_this_python() -> Iterator[None]:
         (Path(folder) / "kernels").mkdir()
         write_kernel_spec(Path(folder) / "kernels" / "python3", extra_arguments=["--log-level=ERROR"])
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before.get("JUPYTER_PATH")]))
-        os.environ.setdefault("PYTHONHASHSEED", "0")
         os.environ[QUIET] = "1"
         try:
             yield

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from ledexlib import runs
-from ledexlib.params import FILES, NOTEBOOKS, ROOT, ParameterError, Params, shown, stated, validate
-from ledexlib.problems import ProblemError
+from ledexlib.params import FILES, NOTEBOOKS, ROOT, Params, shown, stated, validate
 from ledexlib.report import write_run_page
 from ledexlib.runner.checks import check_parameters, check_stages
 from ledexlib.runner.execution import StageFailed, make, progress_shown
 
 UP_TO_DATE, OTHER_CODE, WOULD_RUN = "up to date", "made by other code", "would run"
-REFUSED = (ParameterError, ProblemError, runs.StageTableError, runs.StageError, runs.ArtifactError)  # before it starts
 
 
 class Planned(NamedTuple):
@@ -93,7 +91,7 @@ def run(
     out: TextIO | None = None) -> int:
     """Make the stages of a run from ``first`` to ``last``; the exit status: 0, 1 after a failure, 130 if interrupted.
     ``fresh`` stages are made anew, with all that follow from them; ``dry_run`` says what would be done and checks what
-    can be checked without work. Raises one of REFUSED before anything runs if something cannot be right."""
+    can be checked without work. Raises Refused before anything runs if something cannot be right."""
     out = out or sys.stdout
     files, overrides = list(files), [*overrides, *([f"run={name}"] if name else [])]
     p, stages = validate(*stated(files, overrides)), runs.read_stages(Path(folder).resolve())

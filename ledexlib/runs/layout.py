@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TextIO
 
 import yaml
 
-from ledexlib.params import FIELDS, FILES, GROUPS, NOTEBOOKS, Params, literals, resolve, validate
+from ledexlib.params import FIELDS, FILES, GROUPS, NOTEBOOKS, Params, Refused, literals, resolve, validate
 from ledexlib.runs.provenance import code_cells
 from ledexlib.runs.storage import ArtifactError, JsonLines, R, lock, plain, read_json, write_json
 
@@ -32,11 +32,11 @@ NOT_IN_KEY = frozenset({
     "sft_save_every", "ppo_save_every", "processes", "accelerate_config"})
 
 
-class StageTableError(ValueError):
+class StageTableError(Refused, ValueError):
     """A table of stages or a notebook that cannot be used; the message names the file and what would be right."""
 
 
-class StageError(RuntimeError):
+class StageError(Refused, RuntimeError):
     """A stage that cannot be opened or used; the message says what to run."""
 
 

@@ -13,10 +13,12 @@ from typing import Any, Generic, TextIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ledexlib.params import Refused
+
 R = TypeVar("R", bound=BaseModel)
 
 
-class ArtifactError(RuntimeError):
+class ArtifactError(Refused, RuntimeError):
     """A file of a run that cannot be used; the message names the file and its line."""
 
 

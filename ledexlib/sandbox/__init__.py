@@ -6,10 +6,12 @@ and the map of the processes.
 
 from .host.jobs import LAYERS, Job, Limits
 from .host.pool import run, run_one
+from .host.preparation import unusable
 from .host.worker_process import layers_here
 from .types import Assertion, Call, Check, InputOutput, Isolation, Mode, Record, Status, Test, Verdict
+from .wire.text import clean
 
 __all__ = [
     "LAYERS", "Assertion", "Call", "Check", "InputOutput", "Isolation", "Job", "Limits", "Mode", "Record", "Status",
-    "Test", "Verdict", "layers_here", "run", "run_one",
+    "Test", "Verdict", "clean", "layers_here", "run", "run_one", "unusable",
 ]  # fmt: skip

@@ -2,14 +2,13 @@
 
 import argparse
 import importlib.util
-import sys
 from pathlib import Path
 
 from ledexlib import params
-from ledexlib.models import check_checkpoint, check_generator
+from ledexlib.models import check_checkpoint
 from ledexlib.params import ParameterError, Params
-from ledexlib.runs import StageError, run_folder
-from ledexlib.training.launch import TrainingError, gpu_count, micro_batches, process_count
+from ledexlib.runs import run_folder
+from ledexlib.training.launch import gpu_count, micro_batches, process_count
 
 STAGES = {"sft": "04_sft", "rl": "05_ppo"}
 
@@ -38,8 +37,6 @@ def check_rl(p: Params) -> None:
         raise ParameterError("ppo_rounds > 1: ppo_credit: isolated would hide R(r) from the earlier rounds' programs")
     if p.ppo_rounds > 1 and p.ppo_vllm:
         raise ParameterError("ppo_rounds > 1 samples in this process: set ppo_vllm: false")
-    if p.ppo_programs == "own" and p.reward_references == "solution":
-        check_generator("teacher", p)
     _check_launch(p, "ppo")
 
 
@@ -56,21 +53,16 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, help="where to train instead of the run's stage; it must exist")
 
 
-def train_command(arguments: argparse.Namespace) -> int:
-    """Train in the run's stage, whose notebook has left there what that needs; the exit status."""
-    try:
-        p, stage = params.from_arguments(arguments), STAGES[arguments.kind]
-        (check_sft if arguments.kind == "sft" else check_rl)(p)
-        folder = arguments.folder or run_folder(p) / stage
-        if not folder.exists():
-            raise ParameterError(f"there is no {folder}: run the first cells of notebooks/{stage}.ipynb")
-        if arguments.kind == "sft":
-            from ledexlib.training.sft import sft_process as train
-        else:
-            from ledexlib.training.rl import rl_process as train
-        if not (folder / "model").exists():
-            train(p, folder)
-    except (ParameterError, StageError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def train_command(arguments: argparse.Namespace) -> None:
+    """Train in the run's stage, whose notebook has left there what that needs."""
+    p, stage = params.from_arguments(arguments), STAGES[arguments.kind]
+    (check_sft if arguments.kind == "sft" else check_rl)(p)
+    folder = arguments.folder or run_folder(p) / stage
+    if not folder.exists():
+        raise ParameterError(f"there is no {folder}: run the first cells of notebooks/{stage}.ipynb")
+    if arguments.kind == "sft":
+        from ledexlib.training.sft import sft_process as train
+    else:
+        from ledexlib.training.rl import rl_process as train
+    if not (folder / "model").exists():
+        train(p, folder)

@@ -14,14 +14,14 @@ from pathlib import Path
 import yaml
 from tqdm.auto import tqdm
 
-from ledexlib.params import ROOT, ParameterError, Params, resolve
+from ledexlib.params import ROOT, ParameterError, Params, Refused, resolve
 from ledexlib.runs import QUIET, ArtifactError, hold, read_json
 
 LOCK = ".training.lock"
 DRIVERS = ("nvidia[0-9]*", "kfd", "dxg")  # in /dev, where a GPU may be
 
 
-class TrainingError(RuntimeError):
+class TrainingError(Refused, RuntimeError):
     """A training that cannot start, or that failed in its processes; the message says why."""
 
 

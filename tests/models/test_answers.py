@@ -324,3 +324,27 @@ def test_real_programs_without_a_closing_fence_are_recovered(shared_data: Path) 
             assert read.code == code, name
             assert read.explanation == why or not why, name
     assert broken > 20 and kept / broken > 0.9
+
+
+THOUGHTS = {
+    "<think>Off by one?</think>\n", "<think>a\nb</think> ", "a thought without an opening\n</think>\n",
+    "<reasoning>x</reasoning>", "[THINK]x[/THINK]", "◁think▷x◁/think▷", "<thinking>```python\nbad(\n</thinking>",
+    "<think>a</think><think>b</think>",
+    "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>", "<think></think><answer>",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("thought", sorted(THOUGHTS))
+@pytest.mark.parametrize("end", ["", "<|im_end|>\n<|im_start|>user\nmore", "</s>", "<|return|>", "</answer>"])
+def test_thoughts_are_dropped_and_special_tokens_end_an_answer(thought: str, end: str) -> None:
+    answer = parse_answer(f"{thought}It adds too little.\n\n{FENCED}{end}")
+    assert (answer.explanation, answer.code) == ("It adds too little.", ADD)
+
+
+def test_a_thought_that_was_cut_short_holds_no_answer() -> None:
+    assert parse_answer(f"<reasoning>It might be\n{FENCED}") == (None, "")
+
+
+@pytest.mark.parametrize("text", ["The loop stops one too early", "It never returns the answer", "Returns None"])
+def test_an_explanation_of_one_line_needs_no_full_stop(text: str) -> None:
+    assert parse_answer(f"{text}\n\n{FENCED}").explanation == text

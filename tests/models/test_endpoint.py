@@ -446,3 +446,25 @@ def test_transformers_serve_agrees_with_the_model_in_process(served: tuple[str, 
 def test_transformers_serve_refuses_another_model(served: tuple[str, str]) -> None:
     with pytest.raises(EndpointError, match="Server is pinned to"):
         EndpointGenerator("another", [served[0]]).generate([CHAT], 1, SAMPLING)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "thinking"}, *({"type": "text", "text": text} for text in ("It ", "ends"))], "It ends"),
+        ("half an emoji \ud83d", "half an emoji \\ud83d"),
+    ],
+)  # fmt: skip
+def test_parts_are_joined_and_what_no_file_can_hold_is_escaped(server: Server, content: Any, text: str) -> None:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+    usage = {"prompt_tokens": "7", "completion_tokens": float("nan")}
+    server.reply = lambda body, number: (200, {}, json.dumps({"choices": [choice], "usage": usage}))
+    ((completion,),) = EndpointGenerator("m", [server.url]).generate([CHAT], 1, SAMPLING)
+    assert (completion.text, completion.tokens) == (text, 0)
+
+
+def test_an_answer_nested_without_end_is_tried_again(server: Server) -> None:
+    good = server.reply
+    server.reply = lambda body, number: (200, {}, "[" * 200_000) if number == 0 else good(body, number)
+    assert len(EndpointGenerator("m", [server.url]).generate([CHAT], 1, SAMPLING)[0]) == 1
+    assert len(server.requests) == 2

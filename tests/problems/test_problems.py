@@ -174,7 +174,7 @@ def test_apps_calls_and_streams(loaded):
     assert leetcode.tests[0].expected == "9"
     stream = found["apps/train/0001"]
     assert stream.entry_point is None
-    assert stream.tests == (InputOutput(stdin="3\n2 2 3\n4 3 7\n10 1 9\n", stdout="1\n6\n-1\n"),)
+    assert stream.tests == (InputOutput(stdin="3\n2 2 3\n4 3 7\n10 1 9\n", stdout="1\n6\n-1\n", comparison="numbers"),)
     exec(stream.setup, {})
 
 
@@ -377,7 +377,8 @@ def test_apps_from_the_hubs_lines(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         (problem,) = load_problems("apps", path=write_lines(tmp_path / "test.jsonl", row, untested))
     assert problem.task_id == "apps/test/0007"
-    assert problem.tests == (InputOutput(stdin="1 2\n3", stdout="6"), InputOutput(stdin="4", stdout="4\n5"))
+    assert [(test.stdin, test.stdout, test.comparison) for test in problem.tests] == [
+        ("1 2\n3", "6", "numbers"), ("4", "4\n5", "numbers")]
     assert "apps/test/0008" in caplog.text
 
 

@@ -32,8 +32,8 @@ VALUES = [
     AWARE.replace(tzinfo=zoneinfo.ZoneInfo("UTC")), AWARE.replace(tzinfo=None), datetime.timedelta(1, 2, 3),
     datetime.UTC, decimal.Decimal("1.50"), decimal.Decimal("NaN"), fractions.Fraction(1, 3), 1 + 2j,
     pathlib.Path("a/b"), pathlib.PurePosixPath("a"), uuid.UUID(int=7), types.SimpleNamespace(a=[1]), int,
-    ValueError, http.HTTPStatus.OK, [Point(1, [2])], {1: {2, 8}}, frozenset({(1, 2)}), {"k": decimal.Decimal(1)}, math.inf,
-    10**4000,
+    ValueError, http.HTTPStatus.OK, [Point(1, [2])], {1: {2, 8}}, frozenset({(1, 2)}), {"k": decimal.Decimal(1)},
+    math.inf, 10**4000,
 ]  # fmt: skip
 ARRAYS = [
     numpy.arange(6).reshape(2, 3), numpy.array([1.5, numpy.nan]), numpy.array(["a", "bc"]), numpy.zeros((0, 3)),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -182,8 +183,15 @@ class TransformersGenerator:
 
 
 def _chat_text(tokenizer: Any, messages: list[dict[str, str]], **options: Any) -> str:
-    template = tokenizer.chat_template or CHAT_TEMPLATE
-    return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **options)
+    """The conversation in the model's template; where that has no system role, its text opens the first user turn."""
+    template = None if tokenizer.chat_template else CHAT_TEMPLATE
+    try:
+        return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **options)
+    except TemplateError:
+        if messages[0]["role"] != "system":
+            raise
+        opening = {**messages[1], "content": f"{messages[0]['content']}\n\n{messages[1]['content']}"}
+        return _chat_text(tokenizer, [opening, *messages[2:]], **options)
 
 
 def end_of_turn(tokenizer: Any) -> tuple[set[int], list[str]]:

@@ -212,6 +212,11 @@ def prepare(job: Job) -> PreparedTests:
     return tests
 
 
+def unusable(job: Job) -> str:
+    """Why the job's tests cannot be used; '' if they can."""
+    return prepared_tests(job).fault
+
+
 _cache: OrderedDict[tuple, PreparedTests] = OrderedDict()
 _lock = threading.Lock()
 
