@@ -32,9 +32,9 @@ class _Program(NamedTuple):
 
 _PYTHON = {"", "python", "py", "python3", "python2", "py3", "ipython", "pycon", "code"}
 _FENCE = re.compile(r"^(?P<before>[ \t]*|[^`~]*:[ \t]*)(?P<ticks>`{3,}|~{3,})[ \t]*(?P<info>[^`]*)$")
-_THINK = r"(think(ing)?|thoughts?|reason(ing)?|reflection)"
-_THOUGHT = re.compile(rf"\s*(<{_THINK}>|\[{_THINK}\]|◁think▷|(<\|start\|>\w+)?<\|channel\|>(?!final))", re.I)
-_THOUGHT_END = re.compile(rf"(?P<q>['\"]?)(</{_THINK}>|\[/{_THINK}\]|◁/think▷|<\|channel\|>final(<\|message\|>)?)", re.I)
+_TAG = r"(think(ing)?|thoughts?|reason(ing)?|reflection)"
+_THOUGHT = re.compile(rf"\s*(<{_TAG}>|\[{_TAG}\]|◁think▷|(<\|start\|>\w+)?<\|channel\|>(?!final))", re.I)
+_THOUGHT_END = re.compile(rf"(?P<q>['\"]?)(</{_TAG}>|\[/{_TAG}\]|◁/think▷|<\|channel\|>final(<\|message\|>)?)", re.I)
 _END_TOKEN = re.compile(
     r"<\|(im_end|im_start|endoftext|end_of_text|eot_id|eom_id|end|return|user|assistant|system)\|>|</s>"
     r"|</answer>|<end_of_turn>|<｜end▁of▁sentence｜>")  # fmt: skip
@@ -91,7 +91,7 @@ def parse_solution(text: str, problem: Problem) -> str:
 def _clean(text: str) -> str:
     """The answer proper: no thoughts before it, nothing from a special token on."""
     end = _THOUGHT_END.search(text)
-    while end and (_THOUGHT.match(text) or not end["q"] and text.count("```", 0, end.start()) % 2 == 0):
+    while end and (_THOUGHT.match(text) or (not end["q"] and text.count("```", 0, end.start()) % 2 == 0)):
         text = text[end.end() :]
         end = _THOUGHT.match(text) and _THOUGHT_END.search(text)
     text = "" if _THOUGHT.match(text) else text  # a thought that was cut short holds no answer
