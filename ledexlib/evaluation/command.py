@@ -68,7 +68,6 @@ def evaluate_command(args: argparse.Namespace) -> None:
 
 
 def _report(counts: pd.DataFrame, scores: pd.DataFrame, rates: pd.DataFrame, p: Params) -> str:
-    """The results as text, with 95 % intervals by problem."""
     lines = [f"Feedback from the tests of {'the benchmark' if p.feedback_from == 'benchmark' else 'the prompt only'}."]
     for (model, benchmark), part in scores.groupby(["model", "benchmark"], sort=False):
         mine = counts[(counts["model"] == model) & ((counts["benchmark"] == benchmark) | (benchmark == "overall"))]

@@ -49,7 +49,6 @@ def _check_collection(p: Params) -> None:
 
 
 def _check_encoder(p: Params) -> None:
-    """An encoder that is named as a folder must be there; a name on the hub is taken for granted."""
     if p.encoder.startswith(("/", "./", "../", "~")) and not Path(p.encoder).expanduser().is_dir():
         raise ParameterError(f"encoder = '{p.encoder}': no such folder")
 

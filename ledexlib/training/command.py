@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 
 from ledexlib import params
-from ledexlib.models import check_checkpoint
+from ledexlib.models import check_checkpoint, check_generator
 from ledexlib.params import ParameterError, Params
 from ledexlib.runs import run_folder
 from ledexlib.training.launch import gpu_count, micro_batches, process_count
@@ -37,6 +37,8 @@ def check_rl(p: Params) -> None:
         raise ParameterError("ppo_rounds > 1: ppo_credit: isolated would hide R(r) from the earlier rounds' programs")
     if p.ppo_rounds > 1 and p.ppo_vllm:
         raise ParameterError("ppo_rounds > 1 samples in this process: set ppo_vllm: false")
+    if p.ppo_programs == "own" and p.reward_references == "solution":
+        check_generator("teacher", p)
     _check_launch(p, "ppo")
 
 
