@@ -23,7 +23,7 @@ DATA_TYPES = frozenset((
     bool, bytearray, bytes, complex, dict, float, frozenset, int, list, object, range, set, slice, str, tuple,
     type(None),
 ))  # fmt: skip
-_VIEWS = {"dict_keys": dict.keys, "dict_values": dict.values, "dict_items": dict.items}
+_VIEWS = ("dict_keys", "dict_values", "dict_items")
 _PATHS = ("PosixPath", "PurePosixPath", "PureWindowsPath")
 _ARRAY_KINDS = "biufcSUmM?"  # of numpy's data types: no objects, no structures
 _PARTS: dict[str, Callable[[Any], tuple]] = {
