@@ -18,12 +18,10 @@ import sys
 from functools import partial
 
 from ..wire.exceptions import PROGRAM_FILENAME, describe_exception
-from ..wire.graph import Opaque, encode_graph
-from ..wire.plain import encode
-from ..wire.protocol import END, ERROR, GRAPH, LOAD, MARSHALLED, OPAQUE, PICKLED, READY, SETUP, VALUE, FrameWriter
+from ..wire.graph import send_result
+from ..wire.protocol import END, ERROR, LOAD, MARSHALLED, PICKLED, READY, SETUP, FrameWriter
 from ..wire.report_buffer import ReportBuffer
 from ..wire.testcode import MODULE, RECORDER, AssertionRecorder, fresh_namespace
-from ..wire.text import short_repr
 from .request_handler import RequestHandler, reader, writer
 
 
@@ -103,26 +101,9 @@ def run_call(report: FrameWriter, item: tuple, entry, missing: BaseException | N
     try:
         if missing is not None:
             raise missing
-        value = entry(*loads(arguments))
-        data, kind = encode(value), VALUE
-        if data is None:
-            data, kind = crossing(value, comparison), GRAPH
-    except Opaque:
-        report.send_texts(OPAQUE, index, type(value).__name__, short_repr(value))
+        send_result(report, index, entry(*loads(arguments)), comparison)
     except BaseException as error:
         report.send_texts(ERROR, index, *describe_exception(error)[:4])
-    else:
-        report.send(kind, index, data)
-
-
-def crossing(value: object, comparison: str) -> bytes:
-    """The value as a graph; compared as a set, any iterable will do. Raises Opaque."""
-    try:
-        return encode_graph(value, None)
-    except Opaque:
-        if comparison != "set":
-            raise
-        return encode_graph(list(value), None)
 
 
 def run_main(job: dict, descriptor: int, _: ReportBuffer) -> int:

@@ -21,7 +21,9 @@ from typing import Any
 
 from .exceptions import describe_exception
 from .plain import SCALARS, encode
+from .protocol import GRAPH, OPAQUE, VALUE, FrameWriter
 from .standard import parts, standard_module, type_name
+from .text import short_repr
 
 MAX_DEPTH = 150  # nested containers; each takes two levels of plain data
 _SIGNS = {list: "[", tuple: "(", set: "{", frozenset: "f", dict: ":"}
@@ -116,6 +118,30 @@ def encode_graph(
     if data is None:  # the graph cannot be encoded: one handle for all of it
         data = encode((encoder.handle_node(value), [], None))
     return data
+
+
+def send_result(report: FrameWriter, index: int, value: object, comparison: str) -> None:
+    """Report a call's result: as plain data, as a graph of what crosses, or as text.
+
+    Compared as a set, any iterable will do, and may raise what it likes.
+    """
+    try:
+        data, kind = encode(value), VALUE
+        if data is None:
+            data, kind = _crossing(value, comparison), GRAPH
+    except Opaque:
+        report.send_texts(OPAQUE, index, type(value).__name__, short_repr(value))
+    else:
+        report.send(kind, index, data)
+
+
+def _crossing(value: object, comparison: str) -> bytes:
+    try:
+        return encode_graph(value, None)
+    except Opaque:
+        if comparison != "set":
+            raise
+        return encode_graph(list(value), None)
 
 
 class _GraphEncoder:

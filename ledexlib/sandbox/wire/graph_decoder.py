@@ -11,6 +11,7 @@ from typing import Any
 from .graph import BASES, CONTAINERS, attributes_of, slots_of
 from .plain import NotPlain, decode
 from .standard import build, standard_module, type_of_name
+from .text import class_name
 
 UNREADABLE = (
     TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError, ImportError, OSError,
@@ -162,4 +163,4 @@ def named_tuple(name: str, fields: tuple[str, ...]) -> type:
 @lru_cache(maxsize=256)
 def subclass(name: str, base: type) -> type:
     """A class with a name of the program's that adds nothing to its base."""
-    return type(name.replace("\0", "").encode("utf-8", "replace").decode(), (base,), {OF_PROGRAM: True})
+    return type(class_name(name), (base,), {OF_PROGRAM: True})

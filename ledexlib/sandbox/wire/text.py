@@ -25,6 +25,11 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
+def class_name(text: str) -> str:
+    """The text as a class can have it for its name."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 def mask_addresses(text: str) -> str:
     """Replace memory addresses, which differ from run to run."""
     return _ADDRESS.sub("0x…", text)

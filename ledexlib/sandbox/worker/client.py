@@ -21,6 +21,7 @@ from ..wire.graph_decoder import OF_PROGRAM, GraphDecoder
 from ..wire.plain import SCALARS, NotPlain, decode, encode
 from ..wire.protocol import ERROR, GRAPH, LOAD, MARSHALLED, PICKLED, READY, REQUEST_MODULE, SETUP, TOO_LARGE, VALUE
 from ..wire.standard import standard_module
+from ..wire.text import class_name
 from .channels import Channel, ChannelClosed
 from .proxies import Proxy, proxy_type
 
@@ -185,8 +186,7 @@ class ProgramClient:
     def _own_type(self, name: str, base: type) -> type:
         """A class of ours with the name of the program's class."""
         if (name, base) not in self._exceptions:
-            plain_name = name.replace("\0", "").encode("utf-8", "replace").decode()
-            self._exceptions[name, base] = type(plain_name, (base,), {})
+            self._exceptions[name, base] = type(class_name(name), (base,), {})
         return self._exceptions[name, base]
 
     def proxy(self, handle: int, kind: str, is_builtin: bool) -> Proxy:

@@ -13,15 +13,12 @@ from functools import partial
 from types import CodeType, ModuleType
 
 from ..wire.exceptions import describe_exception
-from ..wire.graph import Opaque, encode_graph
-from ..wire.plain import encode
-from ..wire.protocol import END, ERROR, GRAPH, LOAD, OPAQUE, READY, SETUP, SLOW, VALUE, FrameWriter
+from ..wire.graph import send_result
+from ..wire.protocol import END, ERROR, LOAD, READY, SETUP, SLOW, FrameWriter
 from ..wire.standard import standard_module
 from ..wire.testcode import MODULE, RECORDER, AssertionRecorder, fresh_namespace
-from ..wire.text import short_repr
 from .channels import ChannelClosed
 from .client import INVALID_ANSWER, ProgramClient
-from .proxies import Proxy
 from .script import LenientRecorder, ScriptClient
 
 RECURSION_LIMIT = sys.getrecursionlimit()
@@ -217,24 +214,8 @@ def run_items(
 def run_call(arguments: bytes, index: int, comparison: str, client: ProgramClient, report: FrameWriter) -> None:
     """Run a test that is a call, among others that are code; the host compares its result."""
     try:
-        value = client.request("call", 0, *marshal.loads(arguments))
-        if isinstance(value, Proxy) and comparison == "set":  # compared as a set, so any iterable will do
-            value = list(value)
+        send_result(report, index, client.request("call", 0, *marshal.loads(arguments)), comparison)
     except ChannelClosed:
         raise
     except BaseException as error:
         report.send_texts(ERROR, index, *describe_exception(error)[:4])
-        return
-    send_value(report, index, value)
-
-
-def send_value(report: FrameWriter, index: int, value: object) -> None:
-    """Report a call's result: as plain data, as a graph of what crosses, or as text."""
-    data = encode(value)
-    if data is not None:
-        report.send(VALUE, index, data)
-        return
-    try:
-        report.send(GRAPH, index, encode_graph(value, None))
-    except Opaque:
-        report.send_texts(OPAQUE, index, type(value).__name__, short_repr(value))

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ..wire.text import class_name
+
 MAX_TAKE = 1024  # items of an iterator fetched at once
 FUNCTION_ATTRIBUTES = frozenset((
     "__name__", "__qualname__", "__doc__", "__dict__", "__module__", "__defaults__", "__kwdefaults__",
@@ -141,9 +143,8 @@ def _forwarded(name: str) -> property:
 @lru_cache(maxsize=1024)
 def proxy_type(name: str, is_builtin: bool) -> type[Proxy]:
     """A class with the name of the program's class, for the texts of errors; ``isinstance`` knows Python's own."""
-    plain_name = name.replace("\0", "").encode("utf-8", "replace").decode()
     known = _TYPES.get(name) if is_builtin else None
     members = {name: _forwarded(name) for name in ("__doc__", "__module__")}
     if known is not None:
         members["__class__"] = property(lambda _: known)
-    return type(plain_name, (Proxy,), members)
+    return type(class_name(name), (Proxy,), members)
