@@ -9,6 +9,9 @@ RUN := .venv/bin/python -m
 STRIP := nbstripout --keep-id --extra-keys "metadata.language_info metadata.papermill metadata.widgets cell.metadata.papermill \
 	cell.metadata.execution"
 
+# Set in many images; with it every process would compile its imports anew, 20 seconds for each notebook.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint lab bench strip gallery reference
 demo: .venv/installed
 	.venv/bin/ledex run params/demo.yaml --run demo
@@ -51,7 +54,7 @@ gallery: .venv/installed
 	if [ "$$stage" = 06_evaluate ]; then .venv/bin/ledex headline "outputs/$(OF)" > "outputs/gallery/$(OF)/metrics.json"; fi; \
 	done
 
-# Nothing is compiled beforehand: most of what is installed is never imported.
+# Nothing is compiled beforehand, for most of what is installed is never imported: the first import compiles and keeps it.
 .venv/installed: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed and was not found; install it, or \
 	name it: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; }
